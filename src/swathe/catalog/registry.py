@@ -1,0 +1,95 @@
+"""The collections of a deployment, by the names that requests use."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+
+from swathe.catalog.collections import Collection, make_collection
+from swathe.catalog.definitions import read_definitions
+from swathe.catalog.scene import Scene
+from swathe.catalog.search import Bbox, CatalogSource, open_catalog
+from swathe.model.errors import RequestInvalid
+from swathe.settings import CollectionSettings
+from swathe.storage import ObjectStores
+
+
+class Catalog:
+    """What `settings.collections` offers. Several entries of one type are several sources of it; the first names its
+    bands. Nothing is read before it is asked for. May be used by several threads.
+    """
+
+    def __init__(self, settings: Sequence[CollectionSettings], stores: ObjectStores) -> None:
+        self._settings = tuple(settings)
+        self._stores = stores
+        self._sources: dict[int, CatalogSource] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Catalog], tuple[tuple[CollectionSettings, ...], ObjectStores]]:
+        return type(self), (self._settings, self._stores)
+
+    @property
+    def types(self) -> list[str]:
+        """The types that requests may name."""
+        return list(dict.fromkeys(entry.type for entry in self._settings))
+
+    def collection(self, type_name: str) -> Collection:
+        """The collection of a type or one of its aliases, in any letter case. A custom one may have to be searched.
+
+        Raises:
+            RequestInvalid: this deployment has no such collection.
+            SourceError: a custom collection's scenes cannot be read.
+        """
+        position = self._entries(type_name)[0]
+        entry = self._settings[position]
+        needs_scenes = entry.type.startswith("byoc-") and not entry.bands
+        scenes = self._source(position).all_scenes() if needs_scenes else ()
+        return make_collection(entry, read_definitions(), scenes)
+
+    def check_type(self, type_name: str, parameter: str = "input->data->type") -> None:
+        """Checks that requests may name this type, without reading anything.
+
+        Raises:
+            RequestInvalid: this deployment has no such collection.
+        """
+        try:
+            self._entries(type_name)
+        except RequestInvalid as error:
+            raise RequestInvalid(error.message, parameter) from None
+
+    def find_scenes(
+        self,
+        type_name: str,
+        *,
+        start: datetime,
+        end: datetime,
+        bbox: Bbox | None = None,
+        max_cloud_cover: float | None = None,
+    ) -> list[Scene]:
+        """The scenes of all sources of a collection, as `CatalogSource.find_scenes`, by time and id."""
+        found = [
+            self._source(position).find_scenes(start=start, end=end, bbox=bbox, max_cloud_cover=max_cloud_cover)
+            for position in self._entries(type_name)
+        ]
+        return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
+
+    def _entries(self, type_name: str) -> list[int]:
+        names = {type_name.casefold()}
+        for definition in read_definitions():
+            if definition.is_named(type_name):
+                names |= {name.casefold() for name in (definition.type, *definition.aliases)}
+        found = [position for position, entry in enumerate(self._settings) if entry.type.casefold() in names]
+        if not found:
+            known = ", ".join(self.types) or "none"
+            raise RequestInvalid(
+                f"This deployment has no collection of type '{type_name}'; it has: {known}", "input->data->type"
+            )
+        return found
+
+    def _source(self, position: int) -> CatalogSource:
+        with self._lock:
+            if position not in self._sources:
+                self._sources[position] = open_catalog(self._settings[position], self._stores)
+            return self._sources[position]

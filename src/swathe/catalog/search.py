@@ -1,0 +1,216 @@
+"""Finds scenes in static STAC: a folder, `catalog.json`, `collection.json`, `items.geojson`, or a single item.
+
+Reads local files and stores. What was parsed is kept: a local file is read again when its size or time changes, one in
+a store when it was read more than five minutes ago, so a server that runs for months sees new items.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from swathe.catalog.scene import Scene, parse_item, resolve_href
+from swathe.model.errors import ObjectNotFound, SourceError, StorageError
+from swathe.settings import CollectionSettings
+from swathe.storage import ObjectStores, SourceFiles
+from swathe.storage.sources import local_path
+
+_LIFETIME_S = 300.0
+_LOOK_AGAIN_S, _LOOK_AGAIN_FACTOR = 2.0, 20.0
+_LOCAL_THREADS, _REMOTE_THREADS = 4, 32
+_MAX_DOCUMENTS = 2_000_000
+_ROOTS = ("catalog.json", "collection.json", "items.geojson")
+_BELOW = ("child", "item")
+
+Bbox = tuple[float, float, float, float]
+
+
+class SourceUnavailable(SourceError):
+    """The catalog's store does not answer, or is busy; later it may."""
+
+    retryable = True
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A parsed file: the scenes in it, and the files it links to."""
+
+    scenes: tuple[Scene, ...]
+    links: tuple[str, ...]
+    stamp: object
+    read_at: float
+
+
+class CatalogSource:
+    """The scenes of one source. May be used by several threads.
+
+    Raises (all methods):
+        SourceError: the source is missing or no STAC, or an item is broken; the sentence names it.
+        SourceUnavailable: its store does not answer now (retryable).
+    """
+
+    def __init__(self, source: str, stores: ObjectStores, *, collection: str = "") -> None:
+        self.source = source
+        self._collection = collection
+        self._files = SourceFiles(stores)
+        self._documents: dict[str, _Document] = {}
+        self._scenes: list[Scene] = []
+        self._look_again_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def find_scenes(
+        self, *, start: datetime, end: datetime, bbox: Bbox | None = None, max_cloud_cover: float | None = None
+    ) -> list[Scene]:
+        """The scenes of `[start, end)` whose box meets `bbox` (west, south, east, north in degrees), by time and id.
+
+        A box whose west is greater than its east crosses the antimeridian. With `max_cloud_cover` (percent), scenes
+        whose cloud cover is unknown stay.
+        """
+        scenes = self.all_scenes()
+        first = bisect.bisect_left(scenes, start, key=lambda scene: scene.datetime)
+        last = bisect.bisect_left(scenes, end, key=lambda scene: scene.datetime)
+        return [
+            scene
+            for scene in scenes[first:last]
+            if (bbox is None or boxes_meet(scene.bbox, bbox))
+            and (max_cloud_cover is None or scene.cloud_cover is None or scene.cloud_cover <= max_cloud_cover)
+        ]
+
+    def all_scenes(self) -> list[Scene]:
+        """Every scene, by time and id. The list is the source's own: not to be changed."""
+        with self._lock:
+            started = time.monotonic()
+            if started > self._look_again_at:
+                self._scenes = sorted(self._walk(), key=lambda scene: (scene.datetime, scene.id))
+                took = time.monotonic() - started
+                self._look_again_at = started + took + max(_LOOK_AGAIN_S, _LOOK_AGAIN_FACTOR * took)
+            return self._scenes
+
+    def _walk(self) -> list[Scene]:
+        seen: dict[str, _Document] = {}
+        remote = local_path(self.source) is None
+        with ThreadPoolExecutor(_REMOTE_THREADS if remote else _LOCAL_THREADS) as pool:
+            waiting: dict[Future[_Document], str] = {}
+
+            def ask(href: str) -> None:
+                if len(seen) + len(waiting) >= _MAX_DOCUMENTS:
+                    raise SourceError(f"{self.source} links to more than {_MAX_DOCUMENTS} files")
+                waiting[pool.submit(self._document, href)] = href
+
+            known = {self._root()}
+            for href in known:
+                ask(href)
+            try:
+                while waiting:
+                    done, _ = wait(waiting, return_when="FIRST_COMPLETED")
+                    for future in done:
+                        document = future.result()
+                        seen[waiting.pop(future)] = document
+                        for link in document.links:
+                            if link not in known:
+                                known.add(link)
+                                ask(link)
+            finally:
+                for future in waiting:
+                    future.cancel()
+        self._documents = seen
+        return [scene for document in seen.values() for scene in document.scenes]
+
+    def _root(self) -> str:
+        path = local_path(self.source)
+        if path is not None:
+            if not path.is_dir():
+                return str(path)
+            candidates = [str(path / name) for name in _ROOTS]
+        elif self.source.endswith((".json", ".geojson")):
+            return self.source
+        else:
+            candidates = [f"{self.source.rstrip('/')}/{name}" for name in _ROOTS]
+        for href in candidates:
+            try:
+                self._files.size(href)
+            except ObjectNotFound:
+                continue
+            except StorageError as error:
+                raise _cannot_read(error) from None
+            return href
+        raise SourceError(f"{self.source} holds no STAC: there is no {', '.join(_ROOTS)} in it")
+
+    def _document(self, href: str) -> _Document:
+        known = self._documents.get(href)
+        path = local_path(href)
+        stamp = _stamp(path) if path is not None else None
+        if known is not None and (
+            stamp == known.stamp if path is not None else time.monotonic() - known.read_at < _LIFETIME_S
+        ):
+            return known
+        read_at = time.monotonic()
+        try:
+            data = self._files.read(href)
+        except StorageError as error:
+            raise _cannot_read(error) from None
+        try:
+            content = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise SourceError(f"{href} is no JSON ({error}); mend it, or take its link out of the catalog") from None
+        scenes, links = self._parse(content, href)
+        return _Document(scenes, links, stamp, read_at)
+
+    def _parse(self, content: Any, href: str) -> tuple[tuple[Scene, ...], tuple[str, ...]]:
+        kind = content.get("type") if isinstance(content, dict) else None
+        if kind == "Feature":
+            return (parse_item(content, href, self._collection),), ()
+        if kind == "FeatureCollection":
+            items = content.get("features")
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                raise SourceError(f"{href} is a FeatureCollection without a list of features")
+            return tuple(parse_item(item, href, self._collection) for item in items), ()
+        # Before STAC 1.0 a catalog had no `type`.
+        if kind in ("Catalog", "Collection") or (isinstance(content, dict) and "stac_version" in content):
+            return (), tuple(_links(content, href))
+        raise SourceError(f"{href} is no STAC catalog, collection, item or list of items")
+
+
+def open_catalog(settings: CollectionSettings, stores: ObjectStores) -> CatalogSource:
+    """The scenes of a configured collection; nothing is read before they are asked for."""
+    return CatalogSource(settings.source, stores, collection=settings.type)
+
+
+def boxes_meet(one: Bbox, other: Bbox) -> bool:
+    """Whether two boxes in degrees share a point. One whose west is greater than its east crosses the antimeridian."""
+    if one[1] > other[3] or other[1] > one[3]:
+        return False
+    return any(a[0] <= b[1] and b[0] <= a[1] for a in _longitudes(one) for b in _longitudes(other))
+
+
+def _longitudes(box: Bbox) -> list[tuple[float, float]]:
+    west, _, east, _ = box
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+
+
+def _links(content: Mapping[str, Any], href: str) -> Iterator[str]:
+    links = content.get("links")
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, dict) and link.get("rel") in _BELOW and isinstance(link.get("href"), str):
+            yield resolve_href(link["href"], href)
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _cannot_read(error: StorageError) -> SourceError:
+    return SourceUnavailable(error.message) if error.retryable else SourceError(error.message)

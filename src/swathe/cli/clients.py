@@ -1,0 +1,92 @@
+"""`swathe client …`: who may use a server. Works while the server runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swathe.cli import server_parts
+from swathe.model.errors import NotFound, RequestInvalid
+
+if TYPE_CHECKING:
+    from swathe.jobs.clients import ClientStore
+
+Home = Annotated[Path, typer.Option("--home", help="The server's folder.")]
+Config = Annotated[Path | None, typer.Option("--config", help="The server's configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Who may use a server.", rich_markup_mode=None)
+    group.command("create")(create)
+    group.command("list")(list_clients)
+    group.command("delete")(delete)
+    app.add_typer(group, name="client")
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="A name to recognise the client by.")],
+    home: Home,
+    config: Config = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Share the requests of this project (a UUID).")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Make a client. Its secret is shown this once."""
+    client, secret = _open(home, config).create(name, project_id=_project(project))
+    if json_:
+        typer.echo(json.dumps({"client_id": client.id, "client_secret": secret}))
+        return
+    typer.echo(f"client id      {client.id}")
+    typer.echo(f"client secret  {secret}")
+    typer.echo("The secret is not kept and cannot be shown again.")
+
+
+def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> None:
+    """List the clients."""
+    clients = _open(home, config).list()
+    if json_:
+        rows = [
+            {"client_id": c.id, "name": c.name, "project_id": c.project_id, "created": c.created.isoformat()}
+            for c in clients
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    for client in clients:
+        typer.echo(f"{client.id}  {client.created:%Y-%m-%d %H:%M}  {client.name}")
+
+
+def delete(
+    client_id: Annotated[str, typer.Argument(help="The client's id.")], home: Home, config: Config = None
+) -> None:
+    """Delete a client. Its tokens are refused at once; its requests stay."""
+    if not _open(home, config).delete(client_id):
+        raise NotFound(f"There is no client {client_id}")
+    typer.echo(f"deleted {client_id}")
+
+
+def _open(home: Path, config: Path | None) -> ClientStore:
+    with server_parts("client"):
+        from swathe.jobs.clients import ClientStore
+        from swathe.jobs.database import open_database
+        from swathe.jobs.home import Home as ServerHome
+    from swathe.settings import load_settings
+
+    url = load_settings(config).database.url
+    return ClientStore(open_database(ServerHome(home).path, url.get_secret_value() if url is not None else None))
+
+
+def _project(text: str | None) -> str | None:
+    from uuid import UUID
+
+    if text is None:
+        return None
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise RequestInvalid(f"--project needs a UUID, not {text!r}") from None

@@ -1,0 +1,124 @@
+"""`swathe statistics`: a batch statistical job without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from swathe.cli import server_parts
+from swathe.model.errors import RequestInvalid, SettingsInvalid
+from swathe.model.validation import explain_validation
+from swathe.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from swathe.jobs.local import LocalSummary
+
+_FAILURES_SHOWN = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("statistics")(statistics)
+
+
+def statistics(
+    request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="The batch request, without storage.")],
+    features: Annotated[Path, typer.Option("--features", metavar="PARCELS.gpkg", help="A GeoPackage of polygons.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where <feature id>.json are written.")],
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML configuration file.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Compute statistics per polygon and interval, with no server: a JSON document for every feature."""
+    with server_parts("statistics"):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        from swathe.jobs.local import run_local
+        from swathe.model.statistical import StatisticsRequest
+
+        settings = load_settings(config)
+        if workers is not None:
+            settings = settings.model_copy(update={"dask": settings.dask.model_copy(update={"workers": workers})})
+        try:
+            body = StatisticsRequest.model_validate(_read_request(request))
+        except ValidationError as error:
+            invalid = explain_validation(error)
+            raise RequestInvalid(f"{request} cannot be used: {invalid.message}", invalid.parameter) from None
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task("Looking at features and scenes", total=None)
+
+            def planned(analysis: Any) -> None:
+                text = f"{analysis.features:,} features x {analysis.scenes:,} scenes"
+                progress.update(bar, description=text, total=1.0, completed=0.0)
+
+            summary = run_local(
+                settings,
+                body,
+                features,
+                output,
+                on_plan=planned,
+                on_progress=lambda fraction: progress.update(bar, completed=fraction),
+            )
+    if as_json:
+        typer.echo(json.dumps(_to_json(summary, output)))
+    else:
+        _show(Console(), summary, output)
+    if summary.failed and not summary.done:
+        raise typer.Exit(1)
+
+
+def _read_request(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsInvalid(f"The request {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsInvalid(f"The request {path} is no JSON: {error}") from None
+
+
+def _to_json(summary: LocalSummary, output: Path) -> dict[str, Any]:
+    return {
+        "features": summary.features,
+        "done": summary.done,
+        "failed": summary.failed,
+        "scenes": summary.scenes,
+        "units": summary.units,
+        "costPU": summary.cost_pu,
+        "seconds": round(summary.seconds, 3),
+        "counters": summary.counters,
+        "failures": {str(key): reason for key, reason in summary.failures.items()},
+        "notes": list(summary.notes),
+        "output": str(output),
+    }
+
+
+def _show(console: Console, summary: LocalSummary, output: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    counters = summary.counters
+    table.add_row("features", f"{summary.done:,} done, {summary.failed:,} failed")
+    table.add_row("scenes", f"{summary.scenes:,}")
+    table.add_row(
+        "read", f"{int(counters.get('blocks', 0)):,} blocks, {counters.get('bytes_read', 0) / 1e6:,.1f} MB in files"
+    )
+    table.add_row("processing units", f"{summary.cost_pu:,.2f}")
+    table.add_row("time", f"{summary.seconds:,.1f} s in {summary.units:,} unit{'s' if summary.units != 1 else ''}")
+    table.add_row("results", f"{output}/<feature id>.json")
+    console.print(table)
+    for note in summary.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
+    for key, reason in list(summary.failures.items())[:_FAILURES_SHOWN]:
+        console.print(Text(f"feature {key} failed: {reason}", style="red"))
+    if summary.failed > _FAILURES_SHOWN:
+        console.print(Text(f"… and {summary.failed - _FAILURES_SHOWN:,} more; each document says why", style="red"))

@@ -1,0 +1,63 @@
+"""Client of the batch statistical service, the hosted one or one's own; needs none of the engine's dependencies."""
+
+from swathe.client.access import AccessSpecification, S3Specification, s3_specification
+from swathe.client.base import (
+    BaseBatchClient,
+    BaseBatchRequest,
+    BatchRequestStatus,
+    BatchUserAction,
+    StoppedStatusReason,
+)
+from swathe.client.batch import BatchStatisticalRequest, BatchStatisticalRequestType, SentinelHubBatchStatistical
+from swathe.client.config import SHConfig
+from swathe.client.exceptions import (
+    AnswerInvalid,
+    AuthenticationFailed,
+    ClientError,
+    ConfigInvalid,
+    JobError,
+    JobFailed,
+    JobNotStarted,
+    JobStopped,
+    RateLimited,
+    RequestFailed,
+    ServiceUnavailable,
+    WaitTimeout,
+)
+from swathe.client.frame import to_dataframe
+from swathe.client.results import BatchStatisticalResults
+from swathe.client.session import Session
+from swathe.client.statistical import SentinelHubStatistical
+from swathe.client.waiting import Pace
+
+__all__ = [
+    "AccessSpecification",
+    "AnswerInvalid",
+    "AuthenticationFailed",
+    "BaseBatchClient",
+    "BaseBatchRequest",
+    "BatchRequestStatus",
+    "BatchStatisticalRequest",
+    "BatchStatisticalRequestType",
+    "BatchStatisticalResults",
+    "BatchUserAction",
+    "ClientError",
+    "ConfigInvalid",
+    "JobError",
+    "JobFailed",
+    "JobNotStarted",
+    "JobStopped",
+    "Pace",
+    "RateLimited",
+    "RequestFailed",
+    "S3Specification",
+    "SHConfig",
+    "SentinelHubBatchStatistical",
+    "SentinelHubStatistical",
+    "ServiceUnavailable",
+    "Session",
+    "StoppedStatusReason",
+    "WaitTimeout",
+    "s3_specification",
+    "to_dataframe",
+]

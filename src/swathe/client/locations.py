@@ -1,0 +1,212 @@
+"""Where a job's documents lie, and reading them: S3, a folder in place of S3, or a plain folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, S3Store
+
+from swathe.client.access import AccessSpecification
+from swathe.client.types import JsonDict
+from swathe.model.errors import AccessDenied, ObjectNotFound, StorageError, StoreUnavailable
+
+_PLACEHOLDER = re.compile("(<ID>|<IDENTIFIER>)")
+_STATUS = re.compile(r"status code: (\d{3})")
+_LIST_CHUNK = 1000
+# The hosted service means its own region where a bucket's is not given.
+_HOSTED_REGION = "eu-central-1"
+_RETRIES = 4
+
+
+@dataclass(frozen=True)
+class DocumentLocation:
+    """A store and the template of the documents' keys in it.
+
+    `template` holds `<ID>`, `<IDENTIFIER>` or both; `root` is how the store is called in messages.
+    """
+
+    store: S3Store | LocalStore
+    template: str
+    root: str
+
+    def key_of(self, feature_id: int | str) -> str | None:
+        """The key of a feature's document, None where the id alone does not tell it."""
+        if "<IDENTIFIER>" in self.template:
+            return None
+        return self.template.replace("<ID>", str(feature_id))
+
+    def list_keys(self) -> Iterator[tuple[str, str | None]]:
+        """Keys that fit the template, each with the `<ID>` in it if the template has one, in the store's order."""
+        pattern = _key_pattern(self.template)
+        folder = self.template[: self.template.index("<")].rpartition("/")[0]
+        try:
+            for chunk in obstore.list(self.store, prefix=folder or None, chunk_size=_LIST_CHUNK):
+                for entry in chunk:
+                    if match := pattern.fullmatch(entry["path"]):
+                        yield entry["path"], match.groupdict().get("id")
+        except (BaseError, OSError) as error:
+            raise self._explain(error, folder) from error
+
+    def read(self, key: str) -> bytes:
+        """The bytes of a document.
+
+        Raises:
+            ObjectNotFound: there is none.
+            AccessDenied: the credentials may not read it.
+            StoreUnavailable: the store does not answer.
+        """
+        try:
+            return bytes(obstore.get(self.store, key).bytes())
+        except (BaseError, OSError) as error:
+            raise self._explain(error, key) from error
+
+    def _explain(self, error: Exception, key: str) -> StorageError:
+        place = f"{self.root}/{key}"
+        # Errors of listings have no class of their own in obstore, only the status in their text.
+        found = _STATUS.search(str(error))
+        status = found.group(1) if found else ""
+        if isinstance(error, NotFoundError | FileNotFoundError) or status == "404":
+            return ObjectNotFound(f"there is no {place}; has the job written its results there?")
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError) or status in (
+            "401",
+            "403",
+        ):
+            return AccessDenied(
+                f"{place} may not be read with these credentials; pass `output=` with the right ones,"
+                " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        if status == "301":
+            return StorageError(f"the bucket of {place} lies in another region; pass `output=` with its region")
+        summary = str(error).partition("\n")[0]
+        return StoreUnavailable(f"{place} cannot be read: {summary}")
+
+
+def find_location(
+    request_output: Mapping[str, Any],
+    request_id: str,
+    *,
+    access: AccessSpecification | None = None,
+    config: Any = None,
+    endpoint_url: str | None = None,
+    local_root: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> DocumentLocation:
+    """The place to which a request's output specification sends its documents.
+
+    Args:
+        request_output: the `output` of the request.
+        request_id: put in place of `<REQUEST_ID>`.
+        access: specification with credentials; its URL counts only where the request has none.
+        config: has AWS keys, perhaps.
+        endpoint_url: of an S3 other than Amazon's.
+        local_root: folder in which each bucket is a folder.
+        folder: holds the documents, or a folder named by the request id that does.
+
+    Raises:
+        StorageError: the output is nothing that can be read from here.
+        ObjectNotFound: the folder is not there.
+    """
+    if folder is not None:
+        return _find_in_folder(Path(folder), request_id)
+    own: JsonDict = dict(request_output.get("s3") or {})
+    given: JsonDict = dict(access["s3"]) if access else {}
+    url = own.get("url") or given.get("url")
+    if not url:
+        raise StorageError("the request names no S3 output; pass `folder=` or `output=` to say where its results are")
+    template = _document_template(url, request_id)
+    scheme, separator, rest = template.partition("://")
+    if not separator or scheme == "file":
+        return _open_folder(template if not separator else rest)
+    if scheme != "s3":
+        raise StorageError(f"results at {scheme}:// cannot be read from here; copy them and pass `folder=`")
+    bucket, _, key_template = rest.partition("/")
+    if not bucket or {".", ".."} & set(rest.split("/")):
+        raise StorageError(f"'{url}' is no S3 URL of the form s3://bucket/key")
+    if local_root is not None:
+        return DocumentLocation(_local_store(Path(local_root) / bucket), key_template, str(Path(local_root) / bucket))
+    store = _s3_store(bucket, own=own, given=given, config=config, endpoint_url=endpoint_url)
+    return DocumentLocation(store, key_template, f"s3://{bucket}")
+
+
+def _document_template(url: str, request_id: str) -> str:
+    """The URL of a document with `<ID>` and `<IDENTIFIER>` left open."""
+    template = url.replace("<REQUEST_ID>", request_id)
+    if _PLACEHOLDER.search(template):
+        return template
+    return f"{template.rstrip('/')}/{request_id}/<ID>.json"
+
+
+def _key_pattern(template: str) -> re.Pattern[str]:
+    pattern, seen = "", set()
+    for part in _PLACEHOLDER.split(template):
+        if part not in ("<ID>", "<IDENTIFIER>"):
+            pattern += re.escape(part)
+        elif part in seen or part == "<IDENTIFIER>":
+            pattern += "[^/]+"
+        else:
+            pattern += r"(?P<id>-?\d+)"
+        seen.add(part)
+    return re.compile(pattern)
+
+
+def _find_in_folder(folder: Path, request_id: str) -> DocumentLocation:
+    own = folder / request_id
+    chosen = own if request_id and own.is_dir() else folder
+    return _open_folder(f"{chosen}/<ID>.json")
+
+
+def _open_folder(template: str) -> DocumentLocation:
+    folder = template[: template.index("<")].rpartition("/")[0]
+    return DocumentLocation(_local_store(Path(folder or ".")), template[len(folder) :].lstrip("/"), folder or ".")
+
+
+def _local_store(folder: Path) -> LocalStore:
+    if not folder.is_dir():
+        raise ObjectNotFound(f"there is no folder {folder}; has the job written its results there?")
+    return LocalStore(str(folder.resolve()))
+
+
+def _s3_store(bucket: str, *, own: JsonDict, given: JsonDict, config: Any, endpoint_url: str | None) -> S3Store:
+    endpoint = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    regions = (
+        given.get("region"),
+        own.get("region"),
+        os.environ.get("AWS_REGION"),
+        os.environ.get("AWS_DEFAULT_REGION"),
+    )
+    options: dict[str, Any] = {
+        "region": next((region for region in regions if region), "us-east-1" if endpoint else _HOSTED_REGION),
+        "client_options": {"allow_http": True},
+        "retry_config": {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=60)},
+    }
+    if endpoint:
+        options["endpoint"] = endpoint
+        options["virtual_hosted_style_request"] = False
+    keys = _find_keys(given, own, config)
+    if keys:
+        # A provider, since plain keys are mixed with a session token that the environment has for others.
+        options["credential_provider"] = lambda: keys
+    elif endpoint:
+        options["skip_signature"] = True
+    return S3Store(bucket, **options)
+
+
+def _find_keys(given: JsonDict, own: JsonDict, config: Any) -> dict[str, Any] | None:
+    """The nearest complete pair of keys; None leaves it to the machine's role, if it has one."""
+    sources = [(place.get("accessKey"), place.get("secretAccessKey"), None) for place in (given, own)]
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    sources.append((*(getattr(config, name, None) for name in names),))  # type: ignore[arg-type]
+    sources.append((*(os.environ.get(name.upper()) for name in names),))  # type: ignore[arg-type]
+    for access_key, secret_key, token in sources:
+        if access_key and secret_key:
+            keys = {"access_key_id": access_key, "secret_access_key": secret_key, "token": token or None}
+            return {**keys, "expires_at": None}
+    return None

@@ -1,0 +1,1 @@
+"""Request -> plan -> work units -> documents. Knows no HTTP, no jobs and no Dask."""

@@ -1,0 +1,165 @@
+"""What is found out before the work: the features one by one, the scenes over them, the units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from swathe.catalog.scene import Scene
+from swathe.catalog.search import boxes_meet
+from swathe.engine.cost import area_factor, band_factor
+from swathe.engine.inputs import SourceInput
+from swathe.engine.payload import pack
+from swathe.engine.plan import FeatureOutline, lonlat_bounds, plan_units
+from swathe.engine.values import Analysis
+from swathe.evalscript.script import Evalscript, Mosaicking
+from swathe.features.geopackage import FeatureFile, read_features
+from swathe.grids.sample_grid import feature_grids
+from swathe.model.errors import BandMissing
+from swathe.model.statistical import Aggregation, Grid, StatisticsRequest
+from swathe.model.time import TimeRange
+from swathe.settings import Settings
+
+_METRES_PER_DEGREE = 111_320.0
+
+
+def analyse(
+    request: StatisticsRequest,
+    file: FeatureFile,
+    script: Evalscript,
+    sources: Sequence[SourceInput],
+    intervals: Sequence[TimeRange],
+    settings: Settings,
+    *,
+    find_scenes: Callable[..., list[Scene]],
+) -> Analysis:
+    """Outlines every feature, finds the scenes and plans the units."""
+    outline, sample_count = _outline(request.aggregation, file, sources)
+    notes: list[str] = []
+    bounds = lonlat_bounds(outline.bounds, file.epsg)
+    finite = bounds[np.isfinite(bounds).all(axis=1)]
+    box = None
+    if len(finite):
+        box = (
+            float(finite[:, 0].min()),
+            float(finite[:, 1].min()),
+            float(finite[:, 2].max()),
+            float(finite[:, 3].max()),
+        )
+    scenes = [_scenes_of(request, source, intervals, box, find_scenes, notes) for source in sources]
+    result_bands = sum(len(output.bands) for output in script.outputs)
+    units = plan_units(
+        outline, file.epsg, sources, scenes, intervals, result_bands, settings.limits, settings.dask.workers
+    )
+    cost = float(area_factor(sample_count).sum()) * sum(
+        band_factor(source.charged_bands) * _samples(source, members, intervals)
+        for source, members in zip(sources, scenes, strict=True)
+    )
+    return Analysis(
+        file.count, sum(len(members) for members in scenes), units, cost, pack(sources, scenes), tuple(notes)
+    )
+
+
+def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> list[Scene]:
+    """Scenes whose footprint's box meets the box of some polygons (None among them is left aside)."""
+    bounds = shapely.bounds(polygons)
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    if not len(bounds):
+        return []
+    lonlat = lonlat_bounds(bounds, epsg)
+    west, south = float(lonlat[:, 0].min()), float(lonlat[:, 1].min())
+    east, north = float(lonlat[:, 2].max()), float(lonlat[:, 3].max())
+    near = []
+    for scene in scenes:
+        if boxes_meet(scene.bbox, (west, south, east, north)):
+            near.append(scene)
+    return near
+
+
+def _scenes_of(
+    request: StatisticsRequest,
+    source: SourceInput,
+    intervals: Sequence[TimeRange],
+    box: tuple[float, float, float, float] | None,
+    find_scenes: Callable[..., list[Scene]],
+    notes: list[str],
+) -> list[Scene]:
+    """The scenes of a source that have every band; raises BandMissing where none of many has one of them."""
+    if box is None:
+        return []
+    data_filter = request.input.data[source.number].data_filter
+    start, end = intervals[0].start, intervals[-1].end
+    if data_filter.time_range is not None:
+        own = data_filter.time_range.to_range(f"input->data[{source.number}]->dataFilter->timeRange")
+        start, end = max(start, own.start), min(end, own.end)
+    found = find_scenes(source, start=start, end=end, bbox=box, max_cloud_cover=data_filter.max_cloud_coverage)
+    complete: list[Scene] = []
+    missing: dict[str, int] = {}
+    for scene in found:
+        lacking = [band.name for band in source.reads if scene.asset_for(band.definition) is None]
+        for name in lacking:
+            missing[name] = missing.get(name, 0) + 1
+        if not lacking:
+            complete.append(scene)
+    for name, count in missing.items():
+        if count == len(found):
+            raise BandMissing(
+                f"None of the {count} scenes of collection '{source.collection.type}' in this time has the band {name}"
+            )
+        notes.append(
+            f"{count} of {len(found)} scenes of '{source.collection.type}' lack the band {name} and are left out"
+        )
+    if not found:
+        notes.append(f"Collection '{source.collection.type}' has no scene over the features in this time")
+    return complete
+
+
+def _outline(
+    aggregation: Aggregation, file: FeatureFile, sources: Sequence[SourceInput]
+) -> tuple[FeatureOutline, npt.NDArray[np.int64]]:
+    """Outlines of all features, and the cells of their boxes (W * H)."""
+    ids, boxes, cells, counts = [], [], [], []
+    for batch in read_features(file):
+        bounds = shapely.bounds(batch.polygons)
+        bounds = np.where(np.isfinite(bounds), bounds, np.nan)
+        usable = np.asarray(np.isfinite(bounds).all(axis=1))
+        area = np.where(usable, shapely.area(batch.polygons), 0.0)
+        safe = np.where(usable[:, None], bounds, [0.0, 0.0, 1.0, 1.0])
+        if aggregation.resx is not None and aggregation.resy is not None:
+            resolution = (aggregation.resx, aggregation.resy)
+            count = feature_grids(safe, file.epsg, resolution=resolution).sample_count
+        elif aggregation.sampling.grid is Grid.SOURCE:
+            side = _source_pixel(file.epsg, sources)
+            count = feature_grids(safe, file.epsg, resolution=(side, side)).sample_count
+        else:
+            count = np.full(len(safe), (aggregation.width or 256) * (aggregation.height or 256), np.int64)
+        box_area = (safe[:, 2] - safe[:, 0]) * (safe[:, 3] - safe[:, 1])
+        share = np.where(box_area > 0, area / np.where(box_area > 0, box_area, 1.0), 1.0)
+        ids.append(batch.ids)
+        boxes.append(bounds)
+        cells.append(np.where(usable, np.maximum(1.0, count * share), 1.0))
+        counts.append(np.where(usable, count, 0))
+    if not ids:
+        return FeatureOutline(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0)), np.zeros(0, np.int64)
+    return FeatureOutline(np.concatenate(ids), np.concatenate(boxes), np.concatenate(cells)), np.concatenate(counts)
+
+
+def _source_pixel(epsg: int, sources: Sequence[SourceInput]) -> float:
+    """About the side of the finest source pixel in units of the features' CRS; good enough to plan with."""
+    from pyproj import CRS
+
+    sides = [band.definition.resolution_m for source in sources for band in source.reads]
+    metres = min((side for side in sides if side), default=10.0)
+    return metres / _METRES_PER_DEGREE if CRS.from_epsg(epsg).is_geographic else metres
+
+
+def _samples(source: SourceInput, scenes: Sequence[Scene], intervals: Sequence[TimeRange]) -> int:
+    """Samples that are charged at most: intervals with scenes under SIMPLE, else scenes."""
+    if source.mosaicking is not Mosaicking.SIMPLE:
+        return len(scenes)
+    starts = np.array([interval.start.timestamp() for interval in intervals])
+    times = np.array([scene.datetime.timestamp() for scene in scenes])
+    return len(np.unique(np.searchsorted(starts, times, side="right"))) if len(times) else 0

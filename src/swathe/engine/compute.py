@@ -1,0 +1,264 @@
+"""The engine's front door: one `Engine` per process, made from the settings, used by every way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from swathe.engine.values import Analysis, Document, UnitReport, WorkUnit
+from swathe.model.errors import LimitExceeded, RequestInvalid
+from swathe.model.statistical import StatisticsRequest
+from swathe.model.time import TimeRange, plan_intervals
+from swathe.settings import Settings
+
+if TYPE_CHECKING:
+    from swathe.catalog.registry import Catalog
+    from swathe.catalog.scene import Scene
+    from swathe.evalscript.runtime import ScriptHost
+    from swathe.evalscript.script import Evalscript
+    from swathe.features.geopackage import FeatureFile
+    from swathe.rasters.blocks import BlockReader
+    from swathe.storage import ObjectStores
+
+# Heavy libraries are imported where they are used: the server imports this module for `check` alone.
+
+
+class Engine:
+    """Plans and computes statistics. Not thread-safe: one per process or per thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._host: ScriptHost | None = None
+        self._reader: BlockReader | None = None
+        self._stores: ObjectStores | None = None
+        self._files: dict[Path, tuple[tuple[int, int], FeatureFile]] = {}
+        self._plans: tuple[bytes, tuple[tuple[Scene, ...], ...]] | None = None
+        self._catalogs: Catalog | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the script process and closes what is open."""
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+        self._reader = None
+
+    def check(self, request: StatisticsRequest) -> None:
+        """Checks what needs neither the features nor the script: times, collections, sizes, limits.
+
+        Raises:
+            RequestInvalid: with the field and the remedy.
+        """
+        limits = self.settings.limits
+        aggregation = request.aggregation
+        self._intervals(request)
+        for name, value in (("width", aggregation.width), ("height", aggregation.height)):
+            if value is not None and value > limits.side_cells:
+                raise LimitExceeded(
+                    f"{name} is {value:,}; at most {limits.side_cells:,} cells a side are allowed",
+                    f"aggregation->{name}",
+                )
+        if len(aggregation.evalscript) > limits.script_chars:
+            raise LimitExceeded(
+                f"The evalscript has {len(aggregation.evalscript):,} characters; at most {limits.script_chars:,} are allowed",
+                "aggregation->evalscript",
+            )
+        for output, calculation in request.calculations.items():
+            for band, histogram in (calculation.histograms or {}).items():
+                bins = histogram.n_bins or len(histogram.bins or ())
+                if bins > limits.histogram_bins:
+                    raise LimitExceeded(
+                        f"The histogram has {bins:,} bins; at most {limits.histogram_bins:,} are allowed",
+                        f"calculations->{output}->histograms->{band}",
+                    )
+        for number, source in enumerate(request.input.data):
+            where = f"input->data[{number}]"
+            self._catalog().check_type(source.type, f"{where}->type")
+            if source.data_filter.time_range is not None:
+                source.data_filter.time_range.to_range(f"{where}->dataFilter->timeRange")
+            for key in ("upsampling", "downsampling"):
+                value = getattr(source.processing, key)
+                if value is not None and value != "NEAREST":
+                    raise RequestInvalid(
+                        f"{key} {value.value} is not supported yet; use NEAREST or leave it out",
+                        f"{where}->processing->{key}",
+                    )
+        seen = [source.id for source in request.input.data if source.id is not None]
+        if len(set(seen)) < len(seen):
+            raise RequestInvalid("Two data sources have the same id; name them apart", "input->data")
+
+    def analyse(self, request: StatisticsRequest, features: Path) -> Analysis:
+        """Checks the GeoPackage and the script, finds the scenes and plans the units.
+
+        Raises:
+            SwatheError: whatever makes the job impossible as a whole.
+        """
+        from swathe.engine.analysis import analyse
+        from swathe.engine.inputs import bind_inputs
+
+        self.check(request)
+        intervals = self._intervals(request)
+        script = self._script(request)
+        collections = {
+            number: self._catalog().collection(source.type) for number, source in enumerate(request.input.data)
+        }
+        sources = bind_inputs(script, request.input.data, collections)
+        return analyse(
+            request,
+            self._features(features),
+            script,
+            sources,
+            intervals,
+            self.settings,
+            find_scenes=lambda source, **where: self._catalog().find_scenes(
+                request.input.data[source.number].type, **where
+            ),
+        )
+
+    def make_unit(self, request: StatisticsRequest, analysis: Analysis, features: Path, index: int) -> WorkUnit:
+        """The work unit `index` of a plan, with its features read from the GeoPackage."""
+        from swathe.engine.analysis import scenes_near
+        from swathe.engine.payload import repack, unpack_scenes
+        from swathe.features.geopackage import read_features
+
+        file = self._features(features)
+        plan = analysis.units[index]
+        batch = next(read_features(file, plan.feature_ids))
+        if self._plans is None or self._plans[0] is not analysis.payload:
+            self._plans = (analysis.payload, unpack_scenes(analysis.payload))
+        near = [scenes_near(batch.polygons, file.epsg, scenes) for scenes in self._plans[1]]
+        return WorkUnit(
+            index,
+            request.model_dump_json(
+                by_alias=True, exclude_none=True, include={"input": {"data"}, "aggregation": True, "calculations": True}
+            ),
+            repack(analysis.payload, near),
+            file.epsg,
+            batch.ids,
+            batch.identifiers,
+            tuple(None if position in batch.problems else wkb for position, wkb in enumerate(batch.wkb)),
+            batch.problems,
+        )
+
+    def run(
+        self,
+        unit: WorkUnit,
+        *,
+        deliver: Callable[[Sequence[Document]], None],
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[float], None] = lambda fraction: None,
+    ) -> UnitReport:
+        """Computes a unit and delivers a document for every one of its features.
+
+        `should_stop` is asked at least after every interval; `on_progress` is told the fraction done.
+
+        Raises:
+            Stopped: `should_stop` said so.
+            SwatheError: with `retryable` set where trying again can help; a single feature's trouble is its document.
+        """
+        from swathe.engine.inputs import bind_inputs
+        from swathe.engine.payload import unpack_collections, unpack_scenes
+        from swathe.engine.unit import UnitTask, UnitTools, run_unit
+
+        request = StatisticsRequest.model_validate_json(unit.request)
+        script = self._script(request)
+        task = UnitTask(
+            unit,
+            request,
+            script,
+            bind_inputs(script, request.input.data, unpack_collections(unit.payload)),
+            unpack_scenes(unit.payload),
+            self._intervals(request),
+        )
+        host = self._script_host()
+        host.fresh(script)
+        tools = UnitTools(self._block_reader(), host, self.settings.limits, should_stop, on_progress)
+        tools.reader.reset_counters()
+        report = run_unit(task, tools, deliver)
+        return replace(report, counters=asdict(tools.reader.counters))
+
+    def _intervals(self, request: StatisticsRequest) -> tuple[TimeRange, ...]:
+        aggregation = request.aggregation
+        found = []
+        behavior = aggregation.aggregation_interval.last_interval_behavior
+        most = self.settings.limits.intervals
+        for interval in plan_intervals(aggregation.to_range(), aggregation.to_duration(), behavior):
+            found.append(interval)
+            if len(found) > most:
+                raise LimitExceeded(
+                    f"The time range has more than {most:,} intervals; shorten it or use a longer aggregationInterval",
+                    "aggregation->timeRange",
+                )
+        if not found:
+            raise RequestInvalid(
+                f"No interval of {aggregation.aggregation_interval.of} fits into the time range;"
+                " use a shorter one, or lastIntervalBehavior SHORTEN or EXTEND",
+                "aggregation->aggregationInterval",
+            )
+        return tuple(found)
+
+    def _script(self, request: StatisticsRequest) -> Evalscript:
+        from swathe.engine.evaluate import check_outputs
+        from swathe.evalscript.script import SampleType
+
+        script = self._script_host().setup(request.aggregation.evalscript, auto=SampleType.FLOAT32)
+        check_outputs(script, request.calculations)
+        return script
+
+    def _features(self, path: Path) -> FeatureFile:
+        from swathe.features.geopackage import open_features
+
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        known = self._files.get(path)
+        if known is None or known[0] != stamp:
+            known = (stamp, open_features(path, max_features=self.settings.limits.features))
+            self._files = {path: known}
+        return known[1]
+
+    def _catalog(self) -> Catalog:
+        if self._catalogs is None:
+            from swathe.catalog.registry import Catalog
+
+            self._catalogs = Catalog(self.settings.collections, self._object_stores())
+        return self._catalogs
+
+    def _object_stores(self) -> ObjectStores:
+        if self._stores is None:
+            from swathe.storage import ObjectStores
+
+            self._stores = ObjectStores(self.settings.storage)
+        return self._stores
+
+    def _block_reader(self) -> BlockReader:
+        if self._reader is None:
+            from swathe.rasters.blocks import BlockReader
+
+            self._reader = BlockReader(self._object_stores(), threads=self.settings.dask.threads_per_worker)
+        return self._reader
+
+    def _script_host(self) -> ScriptHost:
+        if self._host is None:
+            from swathe.evalscript.runtime import ScriptHost, ScriptLimits
+
+            limits = self.settings.limits
+            self._host = ScriptHost(
+                ScriptLimits(
+                    script_chars=limits.script_chars,
+                    setup_s=limits.script_setup_s,
+                    s_per_million_cells=limits.script_s_per_million_cells,
+                    heap_bytes=limits.script_heap_bytes,
+                    process_bytes=limits.script_process_bytes,
+                )
+            )
+        return self._host

@@ -1,0 +1,188 @@
+"""Cuts a job into work units: features that share blocks go together, so that a block is decoded once.
+
+Features are sorted by the source raster that they lie in and down its rows, and cut into strips across its whole width. A
+strip ends in the middle of a row of blocks, so two strips share one row of blocks at most. A unit is bounded in cells, in
+bytes of columns and in result rows, never by the job.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.catalog.scene import Scene
+from swathe.engine.inputs import SourceInput
+from swathe.engine.values import UnitPlan
+from swathe.evalscript.script import Mosaicking
+from swathe.model.crs import WGS84
+from swathe.model.time import TimeRange
+from swathe.rasters.source import SourceGrid
+from swathe.sampling.locate import transformer
+from swathe.settings import LimitSettings
+
+_BYTES_PER_VALUE = 4
+_INDEX_BYTES_PER_CELL = 16
+_SHARED_PART = 0.12
+_SMALL_JOB_BYTES = 256 * 2**20
+_LEAST_FEATURES = 24
+
+
+@dataclass(frozen=True)
+class FeatureOutline:
+    """What planning needs of every feature: keys (n) int64, boxes (n, 4) in the features' CRS, cells (n) estimated."""
+
+    ids: npt.NDArray[np.int64]
+    bounds: npt.NDArray[np.float64]
+    cells: npt.NDArray[np.float64]
+
+
+def lonlat_bounds(bounds: npt.NDArray[np.float64], epsg: int) -> npt.NDArray[np.float64]:
+    """Boxes (n, 4) in longitude and latitude around boxes in another CRS, by their corners and edge middles."""
+    if epsg == WGS84 or not len(bounds):
+        return bounds
+    change = transformer(epsg, WGS84)
+    parts = np.array([0.0, 0.5, 1.0])
+    x = bounds[:, 0, None] + (bounds[:, 2] - bounds[:, 0])[:, None] * parts
+    y = bounds[:, 1, None] + (bounds[:, 3] - bounds[:, 1])[:, None] * parts
+    xx = np.repeat(x, 3, axis=1)
+    yy = np.tile(y, (1, 3))
+    lon, lat = change.transform(xx, yy)
+    return np.stack([lon.min(axis=1), lat.min(axis=1), lon.max(axis=1), lat.max(axis=1)], axis=1)
+
+
+def plan_units(
+    features: FeatureOutline,
+    epsg: int,
+    sources: Sequence[SourceInput],
+    scenes: Sequence[Sequence[Scene]],
+    intervals: Sequence[TimeRange],
+    result_bands: int,
+    limits: LimitSettings,
+    workers: int,
+) -> tuple[UnitPlan, ...]:
+    """Work units of a job, each feature in exactly one."""
+    if not len(features.ids):
+        return ()
+    rasters = _rasters(sources, scenes)
+    group, row = _positions(features, epsg, rasters)
+    order = np.lexsort((features.ids, row, group))
+    most_cells = _most_cells(sources, scenes, intervals, limits)
+    most_features = _most_features(scenes, intervals, result_bands, limits)
+    wished = _wished_units(features, rasters, group, sources, scenes, workers)
+    even_cells = max(1.0, float(features.cells.sum()) / wished)
+    even_features = max(_LEAST_FEATURES, math.ceil(len(features.ids) / wished))
+    cell_limit = min(float(most_cells), even_cells)
+    cells = features.cells[order]
+    units: list[UnitPlan] = []
+    begin, filled = 0, 0.0
+    for at in range(len(order)):
+        count = at - begin
+        full = filled + cells[at] > most_cells or count >= most_features
+        even = (filled >= cell_limit or count >= even_features) and count >= _LEAST_FEATURES
+        if count and (full or even):
+            units.append(_unit(len(units), features.ids[order[begin:at]], filled))
+            begin, filled = at, 0.0
+        filled += float(cells[at])
+    units.append(_unit(len(units), features.ids[order[begin:]], filled))
+    return tuple(units)
+
+
+def _unit(index: int, ids: npt.NDArray[np.int64], cells: float) -> UnitPlan:
+    return UnitPlan(index, ids.copy(), int(cells))
+
+
+def _rasters(sources: Sequence[SourceInput], scenes: Sequence[Sequence[Scene]]) -> list[SourceGrid]:
+    """The different pixel grids of the first source's finest band, as far as the catalog tells them."""
+    found: dict[SourceGrid, None] = {}
+    for source, members in zip(sources, scenes, strict=True):
+        for scene in members:
+            places = [scene.asset_for(band.definition) for band in source.reads]
+            known = [place.asset.grid for place in places if place is not None and place.asset.grid is not None]
+            if known:
+                found.setdefault(min(known, key=lambda g: abs(g.transform[0] * g.transform[4])))
+    return list(found)
+
+
+def _positions(
+    features: FeatureOutline, epsg: int, rasters: Sequence[SourceGrid]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """For each feature the first raster that holds its centre (-1 for none) and the centre's row in it."""
+    x = (features.bounds[:, 0] + features.bounds[:, 2]) / 2
+    y = (features.bounds[:, 1] + features.bounds[:, 3]) / 2
+    group = np.full(len(x), -1, np.int64)
+    row = -y.copy()
+    for number, raster in enumerate(rasters):
+        open_ = np.flatnonzero(group < 0)
+        if not len(open_):
+            break
+        at_x, at_y = transformer(epsg, raster.epsg).transform(x[open_], y[open_])
+        a, b, c, d, e, f = raster.inverse
+        column, line = a * at_x + b * at_y + c, d * at_x + e * at_y + f
+        with np.errstate(invalid="ignore"):
+            inside = (column >= 0) & (line >= 0) & (column < raster.width) & (line < raster.height)
+        group[open_[inside]] = number
+        row[open_[inside]] = line[inside]
+    return group, row
+
+
+def _samples_at_once(source: SourceInput, scenes: Sequence[Scene], intervals: Sequence[TimeRange]) -> int:
+    """The most samples an interval has anywhere: one under SIMPLE, else days or scenes."""
+    if source.mosaicking is Mosaicking.SIMPLE or not intervals:
+        return 1
+    starts = np.array([interval.start.timestamp() for interval in intervals])
+    if source.mosaicking is Mosaicking.ORBIT:
+        times = np.array(
+            sorted({scene.datetime.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() for scene in scenes})
+        )
+    else:
+        times = np.array([scene.datetime.timestamp() for scene in scenes])
+    if not len(times):
+        return 1
+    at = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, None)
+    return int(np.bincount(at).max())
+
+
+def _most_cells(
+    sources: Sequence[SourceInput],
+    scenes: Sequence[Sequence[Scene]],
+    intervals: Sequence[TimeRange],
+    limits: LimitSettings,
+) -> int:
+    per_cell = _INDEX_BYTES_PER_CELL
+    for source, members in zip(sources, scenes, strict=True):
+        per_cell += _samples_at_once(source, members, intervals) * (1 + _BYTES_PER_VALUE * len(source.reads))
+    return max(1, min(limits.unit_cells, limits.unit_bytes // per_cell))
+
+
+def _most_features(
+    scenes: Sequence[Sequence[Scene]], intervals: Sequence[TimeRange], result_bands: int, limits: LimitSettings
+) -> int:
+    busy = min(len(intervals), sum(len(members) for members in scenes))
+    return max(1, limits.unit_rows // max(1, busy * result_bands))
+
+
+def _wished_units(
+    features: FeatureOutline,
+    rasters: Sequence[SourceGrid],
+    group: npt.NDArray[np.int64],
+    sources: Sequence[SourceInput],
+    scenes: Sequence[Sequence[Scene]],
+    workers: int,
+) -> int:
+    """How many units keep the workers busy without decoding much twice.
+
+    Each cut decodes about one row of blocks again; a row of 512 pixels is taken as usual. A small job may be cut more
+    finely, so that it shows progress and stops soon.
+    """
+    occupied = [rasters[number] for number in np.unique(group) if number >= 0]
+    block_rows = sum(math.ceil(raster.height / 512) for raster in occupied)
+    pixels = sum(raster.width * raster.height for raster in occupied) / max(1, len(rasters))
+    read = pixels * 2 * sum(len(source.reads) * len(members) for source, members in zip(sources, scenes, strict=True))
+    without_waste = max(1, len(occupied)) + int(_SHARED_PART * block_rows)
+    if read < _SMALL_JOB_BYTES:
+        without_waste = max(without_waste, 4 * workers)
+    return max(1, min(without_waste, max(4 * workers, math.ceil(len(features.ids) / 20_000))))

@@ -1,0 +1,100 @@
+"""Which scenes each feature has in each interval, and in which samples they reach the script. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.catalog.order import group_orbits, sort_scenes
+from swathe.catalog.scene import Scene
+from swathe.engine.inputs import SourceInput
+from swathe.evalscript.script import Mosaicking
+from swathe.model.time import TimeRange
+
+Presence = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What reaches the script as one sample: scenes (positions in the source's list) in mosaicking order."""
+
+    scenes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SourceTimeline:
+    """The scenes of one data source over some features; `presence` is (features, scenes)."""
+
+    source: SourceInput
+    scenes: tuple[Scene, ...]
+    presence: Presence
+    interval_of: npt.NDArray[np.int64]
+
+    def samples(self, present: npt.NDArray[np.bool_], interval: int) -> tuple[Sample, ...]:
+        """Samples of an interval from the scenes that are `present` (scenes)."""
+        chosen = np.flatnonzero(present & (self.interval_of == interval))
+        place = {self.scenes[i].id: int(i) for i in chosen}
+        ordered = sort_scenes([self.scenes[i] for i in chosen], self.source.order)
+        if self.source.mosaicking is Mosaicking.SIMPLE:
+            return (Sample(tuple(place[scene.id] for scene in ordered)),)
+        if self.source.mosaicking is Mosaicking.TILE:
+            return tuple(Sample((place[scene.id],)) for scene in ordered)
+        return tuple(Sample(tuple(place[scene.id] for scene in day.scenes)) for day in group_orbits(ordered))
+
+
+def make_timeline(
+    source: SourceInput, scenes: Sequence[Scene], presence: Presence, intervals: Sequence[TimeRange]
+) -> SourceTimeline:
+    """Puts every scene into its interval (-1 where it lies in none)."""
+    starts = np.array([interval.start.timestamp() for interval in intervals])
+    ends = np.array([interval.end.timestamp() for interval in intervals])
+    times = np.array([scene.datetime.timestamp() for scene in scenes])
+    at = np.searchsorted(starts, times, side="right") - 1
+    inside = (at >= 0) & (times < ends[np.maximum(at, 0)]) if len(starts) else np.zeros(len(scenes), np.bool_)
+    return SourceTimeline(source, tuple(scenes), presence, np.where(inside, at, -1).astype(np.int64))
+
+
+def signature_order(presences: Sequence[Presence]) -> npt.NDArray[np.int64]:
+    """An order of the features in which those with the same scenes lie side by side, otherwise as they were."""
+    packed = np.concatenate([np.packbits(presence, axis=1) for presence in presences], axis=1)
+    if packed.shape[1] == 0:
+        return np.arange(len(packed))
+    _, first, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    return np.argsort(first[group.ravel()], kind="stable")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Features `first` to `last` (excluded), which have the same samples in an interval, one tuple per source."""
+
+    first: int
+    last: int
+    samples: tuple[tuple[Sample, ...], ...]
+
+
+def plan_segments(timelines: Sequence[SourceTimeline], interval: int) -> Iterator[Segment]:
+    """Runs of features that go through the script together. Features without any scene in the interval are in none.
+
+    Under SIMPLE mosaicking the script cannot tell which scenes a feature has, so all that have any go together.
+    """
+    columns = [np.flatnonzero(timeline.interval_of == interval) for timeline in timelines]
+    here = [timeline.presence[:, which] for timeline, which in zip(timelines, columns, strict=True)]
+    has_any = np.any(np.concatenate(here, axis=1), axis=1)
+    simple = all(timeline.source.mosaicking is Mosaicking.SIMPLE for timeline in timelines)
+    differs = has_any[1:] != has_any[:-1]
+    if not simple:
+        for presence in here:
+            differs = differs | np.any(presence[1:] != presence[:-1], axis=1)
+    cuts = [0, *(np.flatnonzero(differs) + 1).tolist(), len(has_any)]
+    for first, last in pairwise(cuts):
+        if first == last or not has_any[first]:
+            continue
+        samples = []
+        for timeline in timelines:
+            rows = timeline.presence[first:last]
+            samples.append(timeline.samples(np.any(rows, axis=0) if simple else rows[0], interval))
+        yield Segment(first, last, tuple(samples))

@@ -1,0 +1,81 @@
+"""What goes into the engine and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.model.errors import SwatheError
+
+
+class Stopped(SwatheError):
+    """The work was ended on request; what was delivered stays."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The result of one feature as it is delivered: JSON bytes.
+
+    `failure` is the reason when the feature has no usable result at all; the document says the same.
+    """
+
+    feature_id: int
+    identifier: str | None
+    data: bytes
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """Which features one work unit has, and how much work they are.
+
+    `feature_ids` are the rows' integer keys, int64, sorted along the source's blocks; `cells` is an estimate.
+    """
+
+    index: int
+    feature_ids: npt.NDArray[np.int64]
+    cells: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found out before the work: enough to run the job later, elsewhere, with the same result.
+
+    `payload` holds the validated script and the scenes in an opaque form, a few kilobytes a scene.
+    """
+
+    features: int
+    scenes: int
+    units: tuple[UnitPlan, ...]
+    cost_pu: float
+    payload: bytes
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """All that a worker needs to compute some features; holds no secret and no open handle."""
+
+    index: int
+    request: str
+    payload: bytes
+    epsg: int
+    feature_ids: npt.NDArray[np.int64]
+    identifiers: tuple[str | None, ...]
+    geometries: tuple[bytes | None, ...]
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """How a unit went: features with a result, features that failed (at most a hundred of them by name and reason)."""
+
+    index: int
+    done: int
+    failed: int
+    cost_pu: float
+    failures: Mapping[int, str] = field(default_factory=dict)
+    counters: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,380 @@
+"""Runs evalscripts in a process that may die: V8 is never in the process of the caller."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.evalscript import driver, report
+from swathe.evalscript.columns import Batch, Evaluated, SourceScenes
+from swathe.evalscript.process import ScriptFailure, ScriptLimits, ScriptProcess
+from swathe.evalscript.script import Evalscript, Mosaicking, SampleType, parse_setup, with_output_bands
+from swathe.evalscript.wire import scenes_request
+from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
+
+__all__ = ["ScriptHost", "ScriptLimits"]
+
+SERVICE_VERSION = "1.0"
+_CONTEXTS = 4
+_STEP_BYTES = 16 * 2**20
+_ARENA_BYTES = _STEP_BYTES + 2**16
+_SETUP_CHARS = 2**20
+
+
+@dataclass
+class _Context:
+    """A script loaded in the child, with the loops it already has."""
+
+    name: str
+    functions: frozenset[str]
+    setup: object
+    loops: dict[tuple[driver.Layout, int], int] = field(default_factory=dict)
+    arena: int = 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of `evaluate`: `columns` are `(samples, cells)`, `outputs` `(bands, cells)`; it may take `seconds`."""
+
+    script: Evalscript
+    key: str
+    layout: driver.Layout
+    columns: list[npt.NDArray[Any]]
+    outputs: dict[str, npt.NDArray[Any]]
+    cells: int
+    stride: int
+    seconds: float
+
+
+class ScriptHost:
+    """Runs evalscripts, each in a V8 context of its own, in one child process that is started when first needed.
+
+    A context belongs to a script's text and the caller's `key`: what a script keeps in its own variables lasts as long
+    as its context. Give each unit of work a key of its own, or call `fresh`, and nothing passes from one to the next.
+    A script that runs too long, eats memory or ends the process raises, and the next call starts a new process.
+    """
+
+    def __init__(self, limits: ScriptLimits) -> None:
+        self._limits = limits
+        self._lock = threading.RLock()
+        self._process: ScriptProcess | None = None
+        self._contexts: OrderedDict[tuple[str, str], _Context] = OrderedDict()
+        self._number = 0
+
+    def __enter__(self) -> ScriptHost:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        self.close()
+        return False
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is no child."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
+    def close(self) -> None:
+        """Ends the child. The host may be used again."""
+        with self._lock:
+            self._contexts.clear()
+            if self._process is not None:
+                self._process.kill()
+                self._process = None
+
+    def setup(self, text: str, *, auto: SampleType = SampleType.AUTO, key: str = "") -> Evalscript:
+        """The script, after its top level and setup() have run. `auto` is what the sample type AUTO means.
+
+        Raises:
+            ScriptError: the script cannot be used; the message has the line where V8 or setup() gives one.
+        """
+        with self._lock:
+            self._check_text(text)
+            context = self._context(text, key)
+            return parse_setup(context.setup, text, auto=auto, functions=context.functions)
+
+    def fresh(self, script: Evalscript, *, key: str = "") -> None:
+        """Forgets the script's context under this key, with everything the script has kept."""
+        with self._lock:
+            self._forget((script.text, key))
+
+    def pre_process(
+        self,
+        script: Evalscript,
+        sources: Sequence[SourceScenes],
+        *,
+        time_from: str,
+        time_to: str,
+        key: str = "",
+    ) -> tuple[tuple[int, ...], ...]:
+        """Per source, which orbits or scenes preProcessScenes() (or filterScenes()) keeps, in the order it gave them.
+
+        A source with SIMPLE mosaicking keeps all its scenes. Without such functions all is kept and nothing runs.
+        """
+        everything = tuple(tuple(range(_samples(source))) for source in sources)
+        if not script.functions & {"preProcessScenes", "filterScenes"}:
+            return everything
+        if all(source.mosaicking is Mosaicking.SIMPLE for source in sources):
+            return everything
+        request = scenes_request(script, sources, time_from, time_to)
+        with self._lock:
+            name = "preProcessScenes()" if "preProcessScenes" in script.functions else "filterScenes()"
+            answer = self._call(script.text, key, "preProcess", request, self._limits.setup_s, f"running {name}")
+        kept = json.loads(answer)
+        return tuple(
+            all_ if indices is None else tuple(indices) for all_, indices in zip(everything, kept, strict=True)
+        )
+
+    def update_output(
+        self,
+        script: Evalscript,
+        sources: Sequence[SourceScenes],
+        *,
+        time_from: str,
+        time_to: str,
+        key: str = "",
+    ) -> Evalscript:
+        """The script with the numbers of output bands that updateOutput() sets for the scenes that are left."""
+        if "updateOutput" not in script.functions:
+            return script
+        request = scenes_request(script, sources, time_from, time_to)
+        request["outputs"] = [{"id": output.id, "bands": len(output.bands)} for output in script.outputs]
+        request["limit"] = _SETUP_CHARS
+        with self._lock:
+            doing = "running updateOutput()"
+            answer = self._call(script.text, key, "updateOutput", request, self._limits.setup_s, doing)
+        return with_output_bands(script, json.loads(answer))
+
+    def evaluate(self, script: Evalscript, batch: Batch, *, key: str = "") -> Evaluated:
+        """evaluatePixel() over every cell of the batch, then updateOutputMetadata().
+
+        The batch goes through in steps of a bounded size, so memory beside the batch and its result is bounded too.
+
+        Raises:
+            ScriptError, ScriptTimeout, ScriptMemory: the script threw, returned no result, or was stopped.
+        """
+        layout = driver.layout_of(script, batch)
+        cells = batch.cells
+        most = max(1, _STEP_BYTES // max(1, layout.bytes_per_cell()))
+        run = _Run(
+            script=script,
+            key=key,
+            layout=layout,
+            columns=_arrays(script, batch),
+            outputs={
+                output.id: np.zeros((len(output.bands), cells), driver.DTYPES[output.sample_type])
+                for output in script.outputs
+            },
+            cells=cells,
+            stride=driver.stride_for(cells, most),
+            seconds=max(self._limits.setup_s, self._limits.s_per_million_cells * cells / 1e6),
+        )
+        begin = scenes_request(script, batch.sources, batch.time_from, batch.time_to)
+        begin["serviceVersion"] = SERVICE_VERSION
+        begin["normalizationFactor"] = next(
+            (source.normalization_factor for source in batch.sources if source.normalization_factor is not None), None
+        )
+        answer = "null"
+        with self._lock:
+            deadline = time.monotonic() + run.seconds
+            for start in range(0, max(cells, 1), run.stride):
+                stop = min(start + run.stride, cells)
+                request: dict[str, Any] = {"limit": self._limits.user_data_chars, "end": stop >= cells}
+                if start == 0:
+                    request["begin"] = begin
+                answer = self._step(run, request, start, stop, deadline)
+        return Evaluated(outputs=run.outputs, user_data=_parsed(answer, "outputMetadata.userData"))
+
+    def _step(self, run: _Run, request: dict[str, Any], start: int, stop: int, deadline: float) -> str:
+        """Cells [start, stop) through the script; the outputs are filled, the answer is that of `host.js`."""
+        count = stop - start
+        context = self._context(run.script.text, run.key)
+        offsets = run.layout.offsets(run.stride)
+        size, inputs = offsets[-1], offsets[len(run.columns)]
+        if size > context.arena:
+            # The loops hold on to the arena that they were made for.
+            context.arena = max(size, _ARENA_BYTES)
+            context.loops.clear()
+        loop = (run.layout, run.stride)
+        request |= {"cells": count, "driver": context.loops.get(loop, len(context.loops))}
+        if loop not in context.loops:
+            request |= {"text": driver.javascript(run.layout), "offsets": offsets, "stride": run.stride}
+        memory = self._running().reserve(size)
+        for column, offset in zip(run.columns, offsets, strict=False):
+            view = np.ndarray((column.shape[0], run.stride), column.dtype, memory, offset)
+            view[:, :count] = column[:, start:stop]
+        answer = self._call(
+            run.script.text,
+            run.key,
+            "step",
+            request,
+            max(deadline - time.monotonic(), 0.001),
+            f"running evaluatePixel() over {run.cells} cells",
+            arena={"reserve": context.arena, "inputs": inputs, "size": size},
+            limit_s=run.seconds,
+        )
+        context.loops.setdefault(loop, len(context.loops))
+        for output, offset in zip(run.outputs.values(), offsets[len(run.columns) :], strict=False):
+            view = np.ndarray((output.shape[0], run.stride), output.dtype, memory, offset)
+            output[:, start:stop] = view[:, :count]
+        return answer
+
+    # ---- contexts and the child -----------------------------------------------------------------------------------
+
+    def _context(self, text: str, key: str) -> _Context:
+        """The context of a script, made and set up if there is none."""
+        self._running()
+        name = (text, key)
+        context = self._contexts.get(name)
+        if context is not None:
+            self._contexts.move_to_end(name)
+            return context
+        while len(self._contexts) >= _CONTEXTS:
+            self._forget(next(iter(self._contexts)))
+        self._number += 1
+        identifier = str(self._number)
+        seconds = self._limits.setup_s
+        command = {
+            "do": "open",
+            "context": identifier,
+            "builtins": _package_text("builtins.js"),
+            "host": _package_text("host.js"),
+            "script": text,
+        }
+        defined = self._ask(identifier, command, seconds, "running its top level", text)
+        request = json.dumps({"operation": "setup", "limit": _SETUP_CHARS})
+        command = {"do": "call", "context": identifier, "request": request}
+        returned = self._ask(identifier, command, seconds, "running setup()", text)
+        setup = _parsed(returned, "What setup() returned")
+        context = _Context(identifier, frozenset(defined.split(",")) - {""}, setup)
+        self._contexts[name] = context
+        return context
+
+    def _call(
+        self,
+        text: str,
+        key: str,
+        operation: str,
+        request: dict[str, Any],
+        seconds: float,
+        doing: str,
+        *,
+        arena: dict[str, int] | None = None,
+        limit_s: float | None = None,
+    ) -> str:
+        context = self._context(text, key)
+        command = {
+            "do": "call",
+            "context": context.name,
+            "request": json.dumps({"operation": operation, **request}),
+            **(arena or {}),
+        }
+        try:
+            return self._ask(context.name, command, seconds, doing, text, limit_s=limit_s)
+        except ScriptError:
+            # A context is never used again after a failure.
+            self._contexts.pop((text, key), None)
+            raise
+
+    def _ask(
+        self,
+        context: str,
+        command: dict[str, Any],
+        seconds: float,
+        doing: str,
+        text: str,
+        *,
+        limit_s: float | None = None,
+    ) -> str:
+        """The child's answer. After a failure the context, or the whole child, is gone."""
+        process = self._running()
+        try:
+            return process.ask(command, seconds, doing)
+        except ScriptFailure as failure:
+            error = report.explain(failure.kind, failure.text, doing, text)
+            if isinstance(error, ScriptMemory):
+                self.close()
+            else:
+                self._close_context(context)
+            raise error from None
+        except ScriptTimeout:
+            self.close()
+            raise ScriptTimeout(
+                f"The evalscript did not end within {limit_s or seconds:g} s while {doing} and was stopped."
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _forget(self, name: tuple[str, str]) -> None:
+        context = self._contexts.pop(name, None)
+        if context is not None and self._process is not None and self._process.alive:
+            self._close_context(context.name)
+
+    def _close_context(self, name: str) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.ask({"do": "close", "context": name}, 5.0, "being closed")
+        except (ScriptError, ScriptFailure):
+            self.close()
+
+    def _running(self) -> ScriptProcess:
+        """The child, started if there is none or if it ended between two calls."""
+        if self._process is not None and not self._process.alive:
+            self.close()
+        if self._process is None:
+            self._process = ScriptProcess(self._limits)
+        return self._process
+
+    def _check_text(self, text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ScriptError("The evalscript holds characters that are no Unicode text.") from None
+        if len(text) > self._limits.script_chars:
+            raise ScriptError(
+                f"The evalscript is {len(text)} characters long; at most {self._limits.script_chars} are allowed."
+            )
+
+
+def _samples(source: SourceScenes) -> int:
+    return len(source.orbits) if source.mosaicking is Mosaicking.ORBIT else len(source.scenes)
+
+
+def _arrays(script: Evalscript, batch: Batch) -> list[npt.NDArray[Any]]:
+    """Every column of the layout, `(samples, cells)`, in its order."""
+    return [
+        source.data_mask if name == "dataMask" else source.bands[name].values
+        for spec, source in zip(script.inputs, batch.sources, strict=True)
+        for name in spec.bands
+    ]
+
+
+def _parsed(text: str, what: str) -> object:
+    """The value of a JSON text from a script, which may be nested as deep, or hold such strings, as nobody else's."""
+    try:
+        value: object = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ScriptError(f"{what} is nested too deep.") from None
+    except UnicodeEncodeError:
+        raise ScriptError(f"{what} holds characters that are no Unicode text.") from None
+    return value
+
+
+@cache
+def _package_text(name: str) -> str:
+    return resources.files("swathe.evalscript").joinpath(name).read_text("utf-8")

@@ -1,0 +1,1 @@
+"""Features: the polygons of a GeoPackage."""

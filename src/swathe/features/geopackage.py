@@ -1,0 +1,303 @@
+"""Polygons from a GeoPackage (OGC 12-128), read row by row.
+
+The file is SQLite and is read as such: that streams 700,000 rows in bounded memory and sees what GDAL hides, such as the
+CRS written into every geometry. What is wrong with the file as a whole is an error; what is wrong with a row is told with
+that row, so that one bad polygon costs one feature.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from swathe.model.errors import FeaturesInvalid, LimitExceeded
+
+_ENVELOPE_BYTES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
+_CHUNK_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """One table of polygons: its columns, and `srs_id` as the geometries' headers should have it."""
+
+    name: str
+    geometry: str
+    key: str
+    identifier: str | None
+    srs_id: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """A checked GeoPackage: all its polygon tables share the CRS `epsg`."""
+
+    path: Path
+    tables: tuple[FeatureTable, ...]
+    epsg: int
+
+    @property
+    def count(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Some features: keys (n) int64, identifiers, WKB as stored or None, polygons (n) shapely or None.
+
+    `problems` says for the index of a feature without a usable polygon why that is so.
+    """
+
+    ids: npt.NDArray[np.int64]
+    identifiers: tuple[str | None, ...]
+    wkb: tuple[bytes | None, ...]
+    polygons: npt.NDArray[np.object_]
+    problems: dict[int, str]
+
+
+def open_features(path: Path, *, max_features: int) -> FeatureFile:
+    """Checks what concerns the file as a whole.
+
+    Raises:
+        FeaturesInvalid: it is no GeoPackage, has no polygons, several CRSs, no integer key, or a key twice.
+        LimitExceeded: it has more features than allowed.
+    """
+    with _connect(path) as db:
+        names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
+        missing = {"gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"} - names
+        if missing:
+            raise FeaturesInvalid(
+                f"The features file is SQLite but no GeoPackage: it lacks {', '.join(sorted(missing))};"
+                " export it as GeoPackage with a vector layer"
+            )
+        tables = [
+            _read_table(db, *row)
+            for row in db.execute(
+                "SELECT g.table_name, g.column_name, g.geometry_type_name, g.srs_id FROM gpkg_geometry_columns g"
+                " JOIN gpkg_contents c ON c.table_name = g.table_name WHERE c.data_type = 'features'"
+                " ORDER BY g.table_name"
+            ).fetchall()
+        ]
+        if not tables:
+            raise FeaturesInvalid("The GeoPackage has no layer of features; it needs one with polygons")
+        polygonal = [table for table in tables if table is not None]
+        if not polygonal:
+            raise FeaturesInvalid("The GeoPackage has no layer of polygons; statistics need Polygon or MultiPolygon")
+        filled = [table for table in polygonal if table.rows]
+        if not filled:
+            raise FeaturesInvalid("The GeoPackage is empty: its polygon layers have no rows")
+        codes = {table.name: _epsg(db, table.srs_id, table.name) for table in filled}
+        if len(set(codes.values())) > 1:
+            listed = ", ".join(f"{name}: EPSG:{code}" for name, code in codes.items())
+            raise FeaturesInvalid(f"All features must be in one CRS, but the layers differ ({listed}); reproject them")
+        found = FeatureFile(path, tuple(filled), next(iter(codes.values())))
+        if found.count > max_features:
+            raise LimitExceeded(
+                f"The GeoPackage has {found.count:,} features; at most {max_features:,} are allowed; split it",
+                "input->features",
+            )
+        _check_keys(db, filled)
+    return found
+
+
+def read_features(
+    file: FeatureFile, ids: Sequence[int] | npt.NDArray[np.int64] | None = None
+) -> Iterator[FeatureBatch]:
+    """Features in batches of bounded size; those with the keys `ids`, or all in the order of their keys.
+
+    With `ids` there is exactly one batch, in their order.
+
+    Raises:
+        FeaturesInvalid: a geometry says another CRS than its table, or a row asked for is gone.
+    """
+    with _connect(file.path) as db:
+        if ids is not None:
+            wanted = [int(i) for i in ids]
+            rows: dict[int, tuple[int, object, object, FeatureTable]] = {}
+            for table in file.tables:
+                query = f'{_select(table)} WHERE "{_quoted(table.key)}" IN (SELECT value FROM json_each(?))'  # noqa: S608
+                rows.update((row[0], (*row, table)) for row in db.execute(query, (json.dumps(wanted),)))
+            gone = [key for key in wanted if key not in rows]
+            if gone:
+                raise FeaturesInvalid(f"The GeoPackage changed while it was read: feature {gone[0]} is gone")
+            yield _batch([rows[key] for key in wanted])
+            return
+        for table in file.tables:
+            cursor = db.execute(_select(table) + f' ORDER BY "{_quoted(table.key)}"')
+            while chunk := cursor.fetchmany(_CHUNK_ROWS):
+                yield _batch([(*row, table) for row in chunk])
+
+
+def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.object_], dict[int, str]]:
+    """Valid polygons (n) in two dimensions, None where there is none, and why.
+
+    Self-crossing rings are not mended: what the author meant is not known.
+    """
+    shapes = shapely.force_2d(shapely.from_wkb(np.array(wkb, dtype=object), on_invalid="ignore"))
+    kinds = shapely.get_type_id(shapes)
+    problems: dict[int, str] = {}
+    good = np.isin(kinds, (3, 6)) & ~shapely.is_empty(shapes) & shapely.is_valid(shapes)
+    for index in np.flatnonzero(~good).tolist():
+        shape = shapes[index]
+        if wkb[index] is None:
+            reason = "The feature has no geometry (NULL); give it a polygon or remove the row"
+        elif shape is None:
+            reason = "The feature's geometry cannot be read; write it again with a current tool"
+        elif kinds[index] not in (3, 6):
+            reason = f"The feature is a {shape.geom_type}; statistics need a Polygon or MultiPolygon"
+        elif shape.is_empty:
+            reason = "The feature's geometry is empty; give it a polygon or remove the row"
+        else:
+            reason = (
+                f"The polygon is not valid: {shapely.is_valid_reason(shape)}; mend it, for example with ST_MakeValid"
+            )
+        problems[index] = reason
+        shapes[index] = None
+    return shapes, problems
+
+
+@contextmanager
+def _connect(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise FeaturesInvalid(f"The features file cannot be read: {error.strerror}") from None
+    if head != b"SQLite format 3\x00":
+        raise FeaturesInvalid("The features file is no GeoPackage (it does not start as one); export it as GeoPackage")
+    try:
+        # immutable: no journal or lock file appears beside a file that is not ours
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")
+            db.execute("PRAGMA cell_size_check = ON")
+            yield db
+    except sqlite3.Error as error:
+        raise FeaturesInvalid(f"The GeoPackage is damaged or not a GeoPackage: {error}; write it again") from None
+
+
+def _read_table(db: sqlite3.Connection, name: str, geometry: str, kind: str, srs_id: int) -> FeatureTable | None:
+    """The table, or None where it holds no polygons."""
+    if kind.upper() not in ("POLYGON", "MULTIPOLYGON", "GEOMETRY", "SURFACE", "MULTISURFACE", "GEOMETRYCOLLECTION"):
+        return None
+    columns = db.execute(f'PRAGMA table_info("{_quoted(name)}")').fetchall()
+    if geometry not in {column[1] for column in columns}:
+        raise FeaturesInvalid(f"Layer '{name}' lacks its geometry column '{geometry}'; write the GeoPackage again")
+    keys = [column for column in columns if column[5]]
+    if len(keys) != 1 or "INT" not in keys[0][2].upper():
+        raise FeaturesInvalid(f"Layer '{name}' needs an integer primary key, as every GeoPackage layer has")
+    identifier = next((column[1] for column in columns if column[1].lower() == "identifier"), None)
+    rows = int(db.execute(f'SELECT count(*) FROM "{_quoted(name)}"').fetchone()[0])  # noqa: S608
+    if kind.upper() == "GEOMETRY" and rows and not _has_polygon(db, name, geometry):
+        return None
+    return FeatureTable(name, geometry, keys[0][1], identifier, srs_id, rows)
+
+
+def _has_polygon(db: sqlite3.Connection, name: str, geometry: str) -> bool:
+    query = f'SELECT "{_quoted(geometry)}" FROM "{_quoted(name)}"'  # noqa: S608
+    for (blob,) in db.execute(query):
+        wkb, _ = _parse_blob(blob)
+        if wkb is not None and len(wkb) >= 5:
+            code = int.from_bytes(wkb[1:5], "little" if wkb[0] else "big")
+            if code % 1000 in (3, 6) or code & 0xFF in (3, 6):
+                return True
+    return False
+
+
+def _epsg(db: sqlite3.Connection, srs_id: int, table: str) -> int:
+    row = db.execute(
+        "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys WHERE srs_id = ?",
+        (srs_id,),
+    ).fetchone()
+    if row is not None and str(row[0]).upper() == "EPSG":
+        return int(row[1])
+    if row is not None and srs_id not in (0, -1):
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+
+        try:
+            code = CRS.from_wkt(row[2]).to_epsg()
+        except CRSError:
+            code = None
+        if code is not None:
+            return int(code)
+    raise FeaturesInvalid(f"Layer '{table}' has no EPSG coordinate reference system (srs_id {srs_id}); assign one")
+
+
+def _check_keys(db: sqlite3.Connection, tables: Sequence[FeatureTable]) -> None:
+    for index, table in enumerate(tables):
+        key = _quoted(table.key)
+        query = f'SELECT "{key}" FROM "{_quoted(table.name)}" WHERE typeof("{key}") != \'integer\' LIMIT 1'  # noqa: S608
+        if row := db.execute(query).fetchone():
+            raise FeaturesInvalid(
+                f"Layer '{table.name}' has a key that is no integer ({row[0]!r}); keys must be integers"
+            )
+        for other in tables[index + 1 :]:
+            query = (
+                f'SELECT "{key}" FROM "{_quoted(table.name)}" WHERE "{key}" IN'  # noqa: S608
+                f' (SELECT "{_quoted(other.key)}" FROM "{_quoted(other.name)}") LIMIT 1'
+            )
+            if row := db.execute(query).fetchone():
+                raise FeaturesInvalid(
+                    f"Feature {row[0]} occurs in the layers '{table.name}' and '{other.name}', and results are named by"
+                    " this key; put all polygons into one layer or number them apart"
+                )
+
+
+def _select(table: FeatureTable) -> str:
+    identifier = f'"{_quoted(table.identifier)}"' if table.identifier else "NULL"
+    return f'SELECT "{_quoted(table.key)}", {identifier}, "{_quoted(table.geometry)}" FROM "{_quoted(table.name)}"'  # noqa: S608
+
+
+def _batch(rows: Sequence[tuple[int, object, object, FeatureTable]]) -> FeatureBatch:
+    wkb: list[bytes | None] = []
+    broken: dict[int, str] = {}
+    for index, (key, _, blob, table) in enumerate(rows):
+        body, srs_id = _parse_blob(blob)
+        if body is not None and srs_id != table.srs_id:
+            raise FeaturesInvalid(
+                f"All features must be in one CRS, but feature {key} says srs_id {srs_id} and its layer '{table.name}'"
+                f" says {table.srs_id}; reproject and write the GeoPackage again"
+            )
+        if body is None and blob is not None:
+            broken[index] = "The feature's geometry is no GeoPackage geometry; write it again with a current tool"
+        wkb.append(body)
+    polygons, problems = polygons_from_wkb(wkb)
+    return FeatureBatch(
+        np.array([row[0] for row in rows], np.int64),
+        tuple(None if row[1] is None else _text(row[1]) for row in rows),
+        tuple(wkb),
+        polygons,
+        {**problems, **broken},
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def _parse_blob(blob: object) -> tuple[bytes | None, int]:
+    """WKB and srs_id of a GeoPackage geometry (OGC 12-128, 2.1.3), or None where there is none."""
+    if not isinstance(blob, bytes) or len(blob) < 8 or blob[:2] != b"GP":
+        return None, 0
+    flags = blob[3]
+    envelope = _ENVELOPE_BYTES.get(flags >> 1 & 7)
+    if envelope is None or flags & 0x20:
+        return None, 0
+    return blob[8 + envelope :], int.from_bytes(blob[4:8], "little" if flags & 1 else "big", signed=True)
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', '""')

@@ -1,0 +1,1 @@
+"""Batch requests over time: their states, the durable store, the runner and the delivery of results."""

@@ -1,0 +1,1 @@
+"""Drives jobs: analysis in a child process, units on a Dask cluster. Only this package imports Dask."""

@@ -1,0 +1,1 @@
+"""Rasters: their grids as values, their blocks read and decoded once."""

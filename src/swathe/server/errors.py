@@ -1,0 +1,147 @@
+"""From errors to answers: one table of statuses, one JSON shape."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from swathe.model.errors import (
+    ActionNotPossible,
+    FeaturesInvalid,
+    NotAllowed,
+    NotFound,
+    RequestInvalid,
+    ScriptError,
+    SettingsInvalid,
+    SourceError,
+    StorageError,
+    StoreUnavailable,
+    SwatheError,
+    Unauthorized,
+)
+from swathe.server.answers import JsonAnswer, error_answer
+
+LOG = logging.getLogger(__name__)
+
+# The first class that fits decides.
+STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
+    (Unauthorized, 401),
+    (NotAllowed, 403),
+    (NotFound, 404),
+    (ActionNotPossible, 400),
+    (RequestInvalid, 400),
+    (FeaturesInvalid, 400),
+    (ScriptError, 400),
+    (StoreUnavailable, 503),
+    (StorageError, 400),
+    (SourceError, 400),
+    (SettingsInvalid, 500),
+)
+_HTTP_CODES = {
+    401: "COMMON_UNAUTHORIZED",
+    403: "COMMON_INSUFFICIENT_PERMISSIONS",
+    404: "COMMON_NOT_FOUND",
+    405: "COMMON_METHOD_NOT_ALLOWED",
+    415: "COMMON_UNSUPPORTED_MEDIA_TYPE",
+}
+_MOST_PROBLEMS = 10
+# Pydantic puts the tried member of a union into the place.
+_UNION_PARTS = frozenset({"int", "float"})
+
+
+class MediaTypeNotSupported(SwatheError):
+    """The body is of a kind that this operation does not read."""
+
+    code = "COMMON_UNSUPPORTED_MEDIA_TYPE"
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Makes the application answer every error in the provider's shape."""
+
+    @app.exception_handler(SwatheError)
+    async def _ours(_request: Request, error: SwatheError) -> JsonAnswer:
+        return answer_to(error)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JsonAnswer:
+        message = {
+            404: f"There is nothing at {request.url.path}",
+            405: f"{request.method} is not possible here",
+        }.get(error.status_code, str(error.detail))
+        code = _HTTP_CODES.get(
+            error.status_code, "COMMON_BAD_PAYLOAD" if error.status_code < 500 else "COMMON_EXCEPTION"
+        )
+        return error_answer(error.status_code, message, code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _parameters(_request: Request, error: RequestValidationError) -> JsonAnswer:
+        problems = [{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]
+        return answer_to(to_request_invalid(problems))
+
+
+def answer_to(error: SwatheError) -> JsonAnswer:
+    """An error of ours as an answer."""
+    if isinstance(error, MediaTypeNotSupported):
+        status = 415
+    else:
+        status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+    errors = None
+    if isinstance(error, RequestInvalid) and error.parameter:
+        errors = {"parameter": error.parameter, "violation": error.message}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return error_answer(status, error.message, error.code, errors=errors, headers=headers)
+
+
+def answer_to_bug(what: str, error: Exception) -> JsonAnswer:
+    """A bug as an answer: an id to find it in the log by, and nothing of what it was."""
+    name = uuid.uuid4().hex[:12]
+    LOG.error("error %s at %s", name, what, exc_info=error)
+    message = f"An internal error happened; the server's log has it under {name}"
+    return error_answer(500, message, "COMMON_EXCEPTION")
+
+
+def explain_validation(error: ValidationError) -> RequestInvalid:
+    """What is wrong with a body, field by field, as one error that names the first field."""
+    return to_request_invalid(error.errors(include_input=False, include_url=False))
+
+
+def to_request_invalid(problems: Sequence[Mapping[str, Any]]) -> RequestInvalid:
+    """Pydantic's problems in the words of the wire: `aggregation->resx must be greater than 0`."""
+    told = [(_place(problem["loc"]), _violation(problem)) for problem in problems]
+    lines = [f"{place}: {violation}" if place else violation for place, violation in told[:_MOST_PROBLEMS]]
+    if len(told) > _MOST_PROBLEMS:
+        lines.append(f"and {len(told) - _MOST_PROBLEMS} more")
+    return RequestInvalid("; ".join(lines), told[0][0] if told else "")
+
+
+def _place(location: Sequence[Any]) -> str:
+    return "->".join(
+        str(part) for part in location if part not in ("int", "float", "function-before[_strict_number()]")
+    )
+
+
+def _violation(problem: Mapping[str, Any]) -> str:
+    context = problem.get("ctx") or {}
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "string_pattern_mismatch" if "s3://" in str(context.get("pattern")):
+            return "must be an address like s3://bucket/folder/file.gpkg"
+        case "enum" | "literal_error":
+            return f"must be one of {context.get('expected')}"
+        case "value_error":
+            return str(problem["msg"]).removeprefix("Value error, ")
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be an object"
+        case "tuple_type" | "list_type":
+            return "must be a list"
+        case _:
+            text = str(problem["msg"]).removeprefix("Input should be ")
+            return f"must be {text}" if text != problem["msg"] else text

@@ -1,0 +1,77 @@
+"""Access tokens: RS256 JWTs that any service can verify with the published key."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from swathe.jobs.records import Client
+from swathe.model.errors import Unauthorized
+
+ALGORITHM = "RS256"
+_LEEWAY_S = 5
+
+
+@dataclass(frozen=True)
+class TokenClaims:
+    """Who a token is for."""
+
+    client_id: str
+    project_id: str
+
+
+class TokenIssuer:
+    """Issues and checks the tokens of this deployment; servers on one job store share its key."""
+
+    def __init__(self, key_id: str, pem: str, *, issuer: str, lifetime_s: int) -> None:
+        self.issuer = issuer
+        self.lifetime_s = lifetime_s
+        self._key_id = key_id
+        self._key = RSAKey.import_key(pem)
+
+    def issue(self, client: Client) -> str:
+        """A token for a client.
+
+        Claims are ASCII without `>`, `?` and `~`: a published client decodes them with the standard base64 alphabet,
+        and only these would give characters of the url-safe one.
+        """
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer,
+            "sub": client.id,
+            "azp": client.id,
+            "account": client.project_id,
+            "jti": uuid.uuid4().hex,
+            "iat": now,
+            "exp": now + self.lifetime_s,
+            "typ": "Bearer",
+        }
+        return jwt.encode({"alg": ALGORITHM, "kid": self._key_id, "typ": "JWT"}, claims, self._key)
+
+    def check(self, token: str) -> TokenClaims:
+        """Who the token is for.
+
+        Raises:
+            Unauthorized: it is malformed, expired, or not from here.
+        """
+        try:
+            claims: dict[str, Any] = dict(jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims)
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise Unauthorized("The access token is not one of this server's") from None
+        expires = claims.get("exp")
+        if claims.get("iss") != self.issuer or not isinstance(expires, int):
+            raise Unauthorized("The access token is not one of this server's")
+        if expires + _LEEWAY_S < time.time():
+            raise Unauthorized("The access token has expired; get a new one")
+        return TokenClaims(str(claims.get("sub", "")), str(claims.get("account", "")))
+
+    def public_keys(self) -> dict[str, Any]:
+        """The key set (JWKS) to verify tokens with."""
+        public: dict[str, Any] = dict(self._key.as_dict(private=False))
+        return {"keys": [{**public, "kid": self._key_id, "use": "sig", "alg": ALGORITHM}]}

@@ -1,0 +1,179 @@
+"""A deployment's settings: TOML, then `SWATHE_<SECTION>__<KEY>` environment variables, which win.
+
+Read once by the entry points and handed down; nothing looks at the environment later. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from swathe.model.errors import SettingsInvalid
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """The HTTP service."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str | None = None
+    token_lifetime_s: int = Field(default=3600, ge=300)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+class StorageSettings(Section):
+    """Object stores. With `local_root`, `s3://bucket/key` is the file `local_root/bucket/key`."""
+
+    endpoint_url: str | None = None
+    region: str = "eu-central-1"
+    access_key: str | None = None
+    secret_access_key: SecretStr | None = None
+    local_root: Path | None = None
+    timeout_s: float = Field(default=30.0, gt=0)
+    retries: int = Field(default=5, ge=0)
+
+    @model_validator(mode="after")
+    def _keys_together(self) -> StorageSettings:
+        if (self.access_key is None) != (self.secret_access_key is None):
+            raise ValueError("access_key and secret_access_key belong together")
+        return self
+
+
+class BandSettings(Section):
+    """One band of a collection: where it lies in a STAC item, and what its numbers mean."""
+
+    asset: str | list[str] | None = None
+    index: int = Field(default=1, ge=1)
+    unit: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | str | None = None
+    resolution_m: float | None = None
+    mask: bool | None = None
+
+
+class CollectionSettings(Section):
+    """A collection a request may name, and where its scenes are found."""
+
+    type: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    title: str | None = None
+    mask_asset: str | None = None
+    nodata_is_nan: bool | None = None
+    bands: dict[str, BandSettings] = Field(default_factory=dict)
+
+
+class DaskSettings(Section):
+    """Where work units run: an embedded cluster, or the scheduler at `scheduler`."""
+
+    scheduler: str | None = None
+    workers: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
+    threads_per_worker: int = Field(default=1, ge=1)
+    memory_limit: str = "2GiB"
+
+
+class DatabaseSettings(Section):
+    """The job store; without a URL, SQLite in the server's home."""
+
+    url: SecretStr | None = None
+
+
+class LimitSettings(Section):
+    """Bounds on whatever a user can make long. Checked before the work."""
+
+    features: int = Field(default=700_000, ge=1)
+    geopackage_bytes: int = Field(default=4 * 2**30, ge=1)
+    side_cells: int = Field(default=2_500, ge=1)
+    intervals: int = Field(default=20_000, ge=1)
+    histogram_bins: int = Field(default=10_000, ge=1)
+    request_bytes: int = Field(default=8 * 2**20, ge=1)
+    script_chars: int = Field(default=500_000, ge=1)
+    script_setup_s: float = Field(default=10.0, gt=0)
+    script_s_per_million_cells: float = Field(default=60.0, gt=0)
+    script_heap_bytes: int = Field(default=512 * 2**20, ge=2**26)
+    script_process_bytes: int = Field(default=2 * 2**30, ge=2**30)
+    unit_cells: int = Field(default=8_000_000, ge=1)
+    unit_bytes: int = Field(default=192 * 2**20, ge=2**20)
+    unit_rows: int = Field(default=1_500_000, ge=1)
+
+
+class Settings(Section):
+    """Everything a deployment can set."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    dask: DaskSettings = Field(default_factory=DaskSettings)
+    limits: LimitSettings = LimitSettings()
+    collections: tuple[CollectionSettings, ...] = ()
+
+
+def load_settings(file: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from a TOML file and the environment.
+
+    Relative paths in the file (`local_root`, a collection's `source`) are relative to the file's folder.
+
+    Raises:
+        SettingsInvalid: the file is missing or no TOML, or a key is unknown or has an unusable value.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise SettingsInvalid(f"The configuration {file} cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsInvalid(f"The configuration {file} is no TOML: {error}") from None
+        _resolve_paths(values, file.parent)
+    _add_environment(values, os.environ if environment is None else environment)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsInvalid(_explain(error, str(file) if file else "the environment")) from None
+
+
+def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
+    storage = values.get("storage")
+    if isinstance(storage, dict) and isinstance(storage.get("local_root"), str):
+        storage["local_root"] = str(folder / Path(storage["local_root"]).expanduser())
+    for collection in values.get("collections") or []:
+        if (
+            isinstance(collection, dict)
+            and isinstance(collection.get("source"), str)
+            and "://" not in collection["source"]
+        ):
+            collection["source"] = str(folder / Path(collection["source"]).expanduser())
+
+
+def _add_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Takes `SWATHE_STORAGE__ENDPOINT_URL` and, since no section name has an underscore, `SWATHE_STORAGE_ENDPOINT_URL`."""
+    for section, field in Settings.model_fields.items():
+        annotation = field.annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            continue
+        for key in annotation.model_fields:
+            name = f"SWATHE_{section}_{key}".upper()
+            text = environment.get(f"SWATHE_{section}__{key}".upper(), environment.get(name))
+            if text is not None:
+                values.setdefault(section, {})[key] = text
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        message = "is not a known key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{name}: {message}")
+    return f"The configuration ({where}) cannot be used: " + "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Statistics of features whose cells lie side by side. Values in, values out."""

@@ -1,0 +1,128 @@
+"""Moving bytes: ranges, whole files in pieces, many objects at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import stat
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+import obstore
+from obstore.store import HTTPStore, S3Store
+
+from swathe.model.errors import LimitExceeded, StorageError
+
+CHUNK_BYTES = 8 * 2**20
+
+T = TypeVar("T")
+
+
+def get_parts(store: S3Store | HTTPStore, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The bytes of `(start, length)` ranges, a request each, side by side; empty ranges cost none."""
+    wanted = [(start, length) for start, length in ranges if length > 0]
+    if len(wanted) == 1:
+        start, length = wanted[0]
+        answers = iter([obstore.get_range(store, key, start=start, length=length)])
+    else:
+        starts, lengths = [start for start, _ in wanted], [length for _, length in wanted]
+        # Without coalescing: who asks has already merged what lies close together.
+        answers = iter(obstore.get_ranges(store, key, starts=starts, lengths=lengths, coalesce=0) if wanted else [])
+    return [bytes(next(answers)) if length > 0 else b"" for _, length in ranges]
+
+
+def file_size(path: Path) -> int:
+    """The length of a regular file.
+
+    Raises:
+        FileNotFoundError: there is none, or it is a folder.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(f"{path.name} is no regular file")
+    return status.st_size
+
+
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """A file in pieces."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def keep(chunks: Iterable[bytes], size: int, path: Path, *, url: str, max_bytes: int) -> None:
+    """Writes what arrives to a file beside `path` and renames it at the end.
+
+    Raises:
+        LimitExceeded: `size` is over `max_bytes`, or more arrives.
+        StorageError: this machine cannot keep it, or it ended early.
+    """
+    _check_size(size, url, max_bytes)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    arrived = 0
+    try:
+        try:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _cannot_keep(url, error) from None
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            for chunk in chunks:
+                arrived += len(chunk)
+                _check_size(arrived, url, max_bytes)
+                _write(file.write, chunk, url)
+        if arrived != size:
+            raise StorageError(f"{url} cannot be read: {arrived} of its {size} bytes arrived")
+        try:
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise _cannot_keep(url, error) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write(write: Callable[[memoryview], int], chunk: bytes, url: str) -> None:
+    left = memoryview(chunk)
+    try:
+        while left:
+            left = left[write(left) :]
+    except OSError as error:
+        raise _cannot_keep(url, error) from None
+
+
+def _cannot_keep(url: str, error: OSError) -> StorageError:
+    return StorageError(f"{url} cannot be kept on this machine: {error.strerror}")
+
+
+def _check_size(size: int, url: str, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise LimitExceeded(f"{url} has {size} bytes, more than the {max_bytes} this deployment takes")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end, also where this thread already has a loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def write_in_threads(write: Callable[[str, bytes], None], items: Iterable[tuple[str, bytes]], concurrency: int) -> int:
+    """Calls `write` for each item in a few threads and returns how many there were; the first failure is raised."""
+    count = 0
+    under_way: set[Future[None]] = set()
+    with ThreadPoolExecutor(max(1, min(concurrency, 16))) as pool:
+        for url, data in items:
+            if len(under_way) >= 2 * concurrency:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+            under_way.add(pool.submit(write, url, data))
+            count += 1
+        for future in under_way:
+            future.result()
+    return count
