@@ -144,7 +144,7 @@ def whole(case: Case, batch: Batch) -> float:
 
 
 def main() -> None:
-    millions = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
+    millions = float(sys.argv[1]) if len(sys.argv) > 1 else 16.0
     if hasattr(_mini_racer, "INSTALL_SET_TIMEOUT"):
         _mini_racer.INSTALL_SET_TIMEOUT = "0"
     init_mini_racer(flags=child.V8_FLAGS)

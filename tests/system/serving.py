@@ -104,6 +104,7 @@ class Serving:
 
 
 ENV = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
+ENV.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def command(*arguments: str) -> list[str]:

@@ -18,6 +18,10 @@ from builders import make_request
 from servers import moto_server
 
 SECRET = "hidden-secret-access-key"
+ENDLESS = """
+function setup() { return {input: ["B04", "dataMask"], output: [{id: "a", bands: 1}, {id: "dataMask", bands: 1}]} }
+function evaluatePixel(s) { for (;;) {} }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -180,11 +184,7 @@ def test_signal_ends_the_server_cleanly_with_its_workers(tmp_path, inputs, numbe
     (tmp_path / "home/buckets/in/parcels.gpkg").write_bytes(geopackage.read_bytes())
     with Serving(tmp_path / "home", config=write_config(tmp_path / "config.toml", catalog)) as server:
         http = server.session(server.client())
-        endless = (
-            "function setup(){return {input:['B04','dataMask'],output:[{id:'a',bands:1},{id:'dataMask',bands:1}]}}"
-        )
-        endless += "function evaluatePixel(s){for(;;){}}"
-        job_id = http.post(BATCH, json=make_job(script=endless)).json()["id"]
+        job_id = http.post(BATCH, json=make_job(script=ENDLESS)).json()["id"]
         http.post(f"{BATCH}/{job_id}/start")
         wait_for(http, job_id, "PROCESSING")
         time.sleep(0.5)
@@ -279,8 +279,9 @@ def test_https_when_a_certificate_is_configured(tmp_path, inputs):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now)
-    certificate = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
     (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (tmp_path / "key.pem").write_bytes(key.private_bytes(*pem))

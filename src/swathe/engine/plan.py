@@ -73,16 +73,15 @@ def plan_units(
     most_cells = _most_cells(sources, scenes, intervals, limits)
     most_features = _most_features(scenes, intervals, result_bands, limits)
     wished = _wished_units(features, rasters, group, sources, scenes, workers)
-    even_cells = max(1.0, float(features.cells.sum()) / wished)
-    even_features = max(_LEAST_FEATURES, math.ceil(len(features.ids) / wished))
-    cell_limit = min(float(most_cells), even_cells)
     cells = features.cells[order]
+    # half of the work grows with cells, half with features; rounding must not leave a crumb behind
+    share = np.cumsum(cells / cells.sum() + 1 / len(cells)) / 2 + 1e-9
     units: list[UnitPlan] = []
     begin, filled = 0, 0.0
     for at in range(len(order)):
         count = at - begin
         full = filled + cells[at] > most_cells or count >= most_features
-        even = (filled >= cell_limit or count >= even_features) and count >= _LEAST_FEATURES
+        even = count >= _LEAST_FEATURES and share[at - 1] >= (len(units) + 1) / wished
         if count and (full or even):
             units.append(_unit(len(units), features.ids[order[begin:at]], filled))
             begin, filled = at, 0.0

@@ -21,9 +21,7 @@ from typing import Any
 # Functions that the host calls; the names are looked up after the script has run, so `const setup = …` works too.
 NAMES = ("setup", "evaluatePixel", "preProcessScenes", "updateOutput", "updateOutputMetadata", "filterScenes")
 BINDING = "({" + ", ".join(f"{name}: typeof {name} === 'function' ? {name} : undefined" for name in NAMES) + "})"
-DEFINED = (
-    "[" + ", ".join(f"typeof {name} === 'function' ? '{name}' : ''" for name in NAMES[2:]) + "].filter(Boolean).join()"
-)
+DEFINED = " + ".join(f"(typeof {name} === 'function' ? '{name} ' : '')" for name in NAMES[2:])
 
 # Units run twice must give the same bytes, so Math.random is seeded; short-lived samples die in a young generation
 # large enough that few of them are ever copied.

@@ -189,11 +189,14 @@ class ScriptHost:
         answer = "null"
         with self._lock:
             deadline = time.monotonic() + run.seconds
+            context = self._context(script.text, key)
             for start in range(0, max(cells, 1), run.stride):
                 stop = min(start + run.stride, cells)
                 request: dict[str, Any] = {"limit": self._limits.user_data_chars, "end": stop >= cells}
                 if start == 0:
                     request["begin"] = begin
+                elif self._context(script.text, key) is not context:
+                    raise ScriptError("The process that ran the evalscript ended unexpectedly.")
                 answer = self._step(run, request, start, stop, deadline)
         return Evaluated(outputs=run.outputs, user_data=_parsed(answer, "outputMetadata.userData"))
 
@@ -258,7 +261,7 @@ class ScriptHost:
         command = {"do": "call", "context": identifier, "request": request}
         returned = self._ask(identifier, command, seconds, "running setup()", text)
         setup = _parsed(returned, "What setup() returned")
-        context = _Context(identifier, frozenset(defined.split(",")) - {""}, setup)
+        context = _Context(identifier, frozenset(defined.split()), setup)
         self._contexts[name] = context
         return context
 

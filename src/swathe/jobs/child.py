@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -83,11 +85,12 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _serve(connection: Connection) -> None:
-    import signal
-    import traceback
+def keep_interrupts_out() -> None:
+    """Has processes begun by this thread, and by threads begun by it, not see Ctrl-C: their parent ends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _serve(connection: Connection) -> None:
     end_with_parent()
     while True:
         try:

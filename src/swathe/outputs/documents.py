@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,17 @@ class IntervalEntry:
         """The element of `data` for the feature at position `feature`."""
         if self.error is not None:
             kind, message = self.error
-            return {"interval": self.interval.to_wire(), "error": {"type": kind, "message": message}}
+            return {"interval": self._times, "error": {"type": kind, "message": message}}
         at = feature - self.first
         outputs = {
             output: {"bands": {name: _band_to_wire(result, at) for name, result in bands.items()}}
             for output, bands in self.bands.items()
         }
-        return {"interval": self.interval.to_wire(), "outputs": outputs}
+        return {"interval": self._times, "outputs": outputs}
+
+    @cached_property
+    def _times(self) -> dict[str, str]:
+        return self.interval.to_wire()
 
 
 def response(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

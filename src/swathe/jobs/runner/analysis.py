@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from swathe.jobs import prepare
-from swathe.jobs.child import Child, ChildDied, ChildFailed
+from swathe.jobs.child import Child, ChildDied, ChildFailed, keep_interrupts_out
 from swathe.jobs.prepare import Preparation
 from swathe.jobs.records import PlannedJob
 from swathe.model.errors import SwatheError
@@ -67,6 +67,7 @@ class Analyst:
         self._thread.join(5)
 
     def _work(self) -> None:
+        keep_interrupts_out()
         while (order := self._orders.get()) is not None and not self._closing.is_set():
             ended = self._run(order)
             if not self._closing.is_set():

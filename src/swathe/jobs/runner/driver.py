@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from swathe.jobs import prepare, states, tasks
-from swathe.jobs.child import Child
+from swathe.jobs.child import Child, keep_interrupts_out
 from swathe.jobs.delivery import Delivery
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import Home
@@ -122,6 +122,7 @@ class JobRunner:
     # The loop
 
     def _work(self) -> None:
+        keep_interrupts_out()
         next_tick = 0.0
         while not self._closing.is_set():
             try:
@@ -198,6 +199,8 @@ class JobRunner:
         if self._analyst is not None:
             self._preparing.add(job.id)
             self._analyst.analyse(job.id, self._preparation(job))
+        if job.state.user_action is UserAction.START:
+            self._cluster.start()  # while the analysis runs, since the units come right after it
 
     def _begin_units(self, job: Job) -> None:
         preparation = self._preparation(job)
