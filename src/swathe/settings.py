@@ -100,8 +100,9 @@ class LimitSettings(Section):
     histogram_bins: int = Field(default=10_000, ge=1)
     request_bytes: int = Field(default=8 * 2**20, ge=1)
     script_chars: int = Field(default=500_000, ge=1)
-    script_setup_s: float = Field(default=10.0, gt=0)
-    script_s_per_million_cells: float = Field(default=60.0, gt=0)
+    script_setup_s: float = Field(default=5.0, gt=0)
+    script_evaluate_s: float = Field(default=2.0, gt=0)
+    script_s_per_million_cells: float = Field(default=30.0, gt=0)
     script_heap_bytes: int = Field(default=512 * 2**20, ge=2**26)
     script_process_bytes: int = Field(default=2 * 2**30, ge=2**30)
     unit_cells: int = Field(default=8_000_000, ge=1)
@@ -123,7 +124,7 @@ class Settings(Section):
 def load_settings(file: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from a TOML file and the environment.
 
-    Relative paths in the file (`local_root`, a collection's `source`) are relative to the file's folder.
+    Relative paths in the file (`local_root`, a collection's `source`, the TLS files) are relative to the file's folder.
 
     Raises:
         SettingsInvalid: the file is missing or no TOML, or a key is unknown or has an unusable value.
@@ -148,7 +149,12 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
     storage = values.get("storage")
     if isinstance(storage, dict) and isinstance(storage.get("local_root"), str):
         storage["local_root"] = str(folder / Path(storage["local_root"]).expanduser())
-    for collection in values.get("collections") or []:
+    server = values.get("server")
+    for key in ("tls_certificate", "tls_key"):
+        if isinstance(server, dict) and isinstance(server.get(key), str):
+            server[key] = str(folder / Path(server[key]).expanduser())
+    collections = values.get("collections")
+    for collection in collections if isinstance(collections, list) else []:
         if (
             isinstance(collection, dict)
             and isinstance(collection.get("source"), str)
@@ -166,8 +172,8 @@ def _add_environment(values: dict[str, Any], environment: Mapping[str, str]) -> 
         for key in annotation.model_fields:
             name = f"SWATHE_{section}_{key}".upper()
             text = environment.get(f"SWATHE_{section}__{key}".upper(), environment.get(name))
-            if text is not None:
-                values.setdefault(section, {})[key] = text
+            if text is not None and isinstance(table := values.setdefault(section, {}), dict):
+                table[key] = text
 
 
 def _explain(error: ValidationError, where: str) -> str:

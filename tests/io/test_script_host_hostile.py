@@ -21,7 +21,7 @@ from swathe.evalscript.runtime import ScriptHost, ScriptLimits
 from swathe.evalscript.script import Mosaicking
 from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
 
-LIMITS = ScriptLimits(setup_s=0.8, s_per_million_cells=0.8, heap_bytes=48 * 2**20, process_bytes=2**30)
+LIMITS = ScriptLimits(setup_s=0.8, evaluate_s=0.8, s_per_million_cells=0.8, heap_bytes=48 * 2**20, process_bytes=2**30)
 SETUP = "function setup() { return {input: ['x'], output: {bands: 1, sampleType: 'FLOAT32'}} }\n"
 PIXEL = SETUP + "function evaluatePixel(s, scenes, meta, custom, out) "
 HARMLESS = PIXEL + "{ return [s.x * 2] }"

@@ -23,6 +23,9 @@ from swathe.jobs.states import Event, Status, StoppedReason
 from swathe.jobs.store import JobStore
 from swathe.settings import DaskSettings, Settings
 
+# Together in one process, since they share what takes seconds to start.
+pytestmark = pytest.mark.xdist_group("job_runner")
+
 SECRET = "wJalrXUtnFEMI-hidden"
 ENDS = (Status.DONE, Status.FAILED, Status.STOPPED)
 
@@ -203,7 +206,7 @@ def test_stop_stops_soon_and_start_goes_on_where_it_stopped(bench):
     bench.ask(job_id, Event.STOP)
     asked = time.monotonic()
     stopped = bench.wait(job_id, Status.STOPPED)
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 4  # two seconds, and as much for a busy machine
     assert stopped.state.stopped_reason is StoppedReason.USER_ACTION
     assert 0 < stopped.completion_percent < 100
     done = bench.documents(job_id)
@@ -226,7 +229,7 @@ def test_start_right_after_stop_goes_on(bench):
 
 
 def test_two_jobs_share_the_workers(bench):
-    slow = bench.create(units=60, seconds=0.3)
+    slow = bench.create(units=500, seconds=0.3)
     bench.ask(slow, Event.START)
     bench.wait(slow, Status.PROCESSING)
     quick = bench.create(units=1)
@@ -272,7 +275,7 @@ def test_foreign_cluster_gets_its_units_by_value(tmp_path, cluster):
     """The same through a scheduler's address, as on a cluster whose workers cannot see the home."""
     from distributed import LocalCluster
 
-    scheduler = LocalCluster(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None)
+    scheduler = LocalCluster(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0")
     foreign = Cluster(DaskSettings(scheduler=scheduler.scheduler_address), tmp_path)
     bench = Bench(tmp_path, foreign)
     try:

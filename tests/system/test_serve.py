@@ -17,6 +17,9 @@ from serving import BATCH, ENV, Serving, command, make_inputs, wait_for, write_c
 from builders import make_request
 from servers import moto_server
 
+# Together in one process, since they share what takes seconds to start.
+pytestmark = pytest.mark.xdist_group("serve")
+
 SECRET = "hidden-secret-access-key"
 ENDLESS = """
 function setup() { return {input: ["B04", "dataMask"], output: [{id: "a", bands: 1}, {id: "dataMask", bands: 1}]} }
@@ -177,8 +180,7 @@ def test_killed_server_goes_on_with_the_same_documents_and_leaves_no_process(tmp
     assert runs["killed"] == runs["undisturbed"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_server_cleanly_with_its_workers(tmp_path, inputs, number):
+def test_ctrl_c_ends_the_server_cleanly_with_its_workers(tmp_path, inputs):
     catalog, geopackage = inputs
     (tmp_path / "home/buckets/in").mkdir(parents=True)
     (tmp_path / "home/buckets/in/parcels.gpkg").write_bytes(geopackage.read_bytes())
@@ -188,11 +190,32 @@ def test_signal_ends_the_server_cleanly_with_its_workers(tmp_path, inputs, numbe
         http.post(f"{BATCH}/{job_id}/start")
         wait_for(http, job_id, "PROCESSING")
         time.sleep(0.5)
-        code, seconds = server.end(number)
+        code, seconds = server.end(signal.SIGINT)
         assert code == 0, server.log.read_text()
         assert seconds < 10
         assert server.left(within_s=2) == []
         assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_ends_an_idle_server_cleanly(tmp_path):
+    with Serving(tmp_path / "home") as server:
+        code, seconds = server.end(signal.SIGTERM)
+        assert (code, server.left(within_s=2)) == (0, [])
+        assert seconds < 5
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_stop_ends_an_endless_script_soon(local):
+    http = local.session(local.client("stopper"))
+    job_id = http.post(BATCH, json=make_job(script=ENDLESS)).json()["id"]
+    http.post(f"{BATCH}/{job_id}/start")
+    wait_for(http, job_id, "PROCESSING")
+    time.sleep(1)
+    asked = time.monotonic()
+    assert http.post(f"{BATCH}/{job_id}/stop").status_code == 204
+    status = wait_for(http, job_id, "STOPPED")
+    assert time.monotonic() - asked < 5
+    assert status["stoppedStatusReason"] == "USER_ACTION"
 
 
 def test_server_process_holds_neither_v8_nor_gdal_nor_numba(local):

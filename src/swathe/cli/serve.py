@@ -44,6 +44,7 @@ def serve(
     for noisy in ("uvicorn", "distributed", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     server_home = Home(home)
+    server_home.lock()
     settings = _settings(config, server_home.buckets, host=host, port=port)
     app = create_app(settings, server_home)
     listener = _listen(settings.server.host, settings.server.port)
@@ -84,7 +85,7 @@ def _settings(config: Path | None, buckets: Path, *, host: str | None, port: int
     for file in (settings.server.tls_certificate, settings.server.tls_key):
         if file is not None and not file.is_file():
             raise SettingsInvalid(f"There is no file {file}, which the configuration names for TLS")
-    if not settings.storage.model_fields_set:
+    if not settings.storage.model_fields_set & {"endpoint_url", "region", "access_key", "local_root"}:
         changes["storage"] = settings.storage.model_copy(update={"local_root": buckets})
         LOG.info("no storage is configured: s3://bucket/key is the file %s/bucket/key", buckets)
     return settings.model_copy(update=changes)

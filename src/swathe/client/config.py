@@ -11,12 +11,14 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from swathe.client.exceptions import ConfigInvalid
 
 DEFAULT_PROFILE = "default-profile"
 HOSTED_BASE_URL = "https://services.sentinel-hub.com"
 HOSTED_TOKEN_URL = "https://services.sentinel-hub.com/auth/realms/main/protocol/openid-connect/token"  # noqa: S105
+_PROVIDER_HOSTS = (".sentinel-hub.com", ".copernicus.eu", ".planet.com")
 
 _TEXTS = ("sh_client_id", "sh_client_secret", "sh_base_url", "sh_auth_base_url", "sh_token_url")
 _AWS_TEXTS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -37,7 +39,8 @@ class SHConfig:
         config_file: instead of the file at `get_config_location()`.
         sh_client_id: OAuth2 client id.
         sh_client_secret: OAuth2 client secret.
-        sh_base_url: where the service is.
+        sh_base_url: where the service is. If it is not the provider's and nothing says where tokens come from, they come
+            from `<sh_base_url>/oauth/token`.
         sh_auth_base_url: base of the token URL, `<sh_auth_base_url>/oauth/token`.
         sh_token_url: the token URL itself; it wins over `sh_auth_base_url` when both are given together.
         aws_access_key_id: reads results from S3; without it the environment's `AWS_ACCESS_KEY_ID` does.
@@ -174,15 +177,20 @@ def connection_of(config: Any) -> Connection:
     """The connection that a configuration object describes.
 
     Takes any object with `sh_client_id`, `sh_client_secret`, `sh_base_url` and one of `sh_token_url` and
-    `sh_auth_base_url`; the published client's older releases have the latter only.
+    `sh_auth_base_url`; the published client's older releases have the latter only. Where only `sh_base_url` was changed,
+    to a place that is not the provider's, tokens come from there too: the default would send the secret elsewhere.
     """
     auth_base_url = getattr(config, "sh_auth_base_url", None)
     token_url = getattr(config, "sh_token_url", None) or (oauth_token_url(auth_base_url) if auth_base_url else None)
+    base_url = str(config.sh_base_url).rstrip("/")
+    if token_url in (None, "", HOSTED_TOKEN_URL):
+        host = urlsplit(base_url).hostname or ""
+        token_url = HOSTED_TOKEN_URL if host.endswith(_PROVIDER_HOSTS) else oauth_token_url(base_url)
     # The published client's `max_retries` is None for "without end"; here every wait has an end.
     retries = getattr(config, "max_retries", None)
     return Connection(
-        base_url=str(config.sh_base_url).rstrip("/"),
-        token_url=token_url or HOSTED_TOKEN_URL,
+        base_url=base_url,
+        token_url=token_url,
         client_id=config.sh_client_id or "",
         client_secret=config.sh_client_secret or "",
         attempts=max(1, int(getattr(config, "max_download_attempts", 4))),

@@ -14,6 +14,7 @@ from swathe.engine.cost import area_factor, band_factor
 from swathe.engine.inputs import SourceInput
 from swathe.engine.payload import pack
 from swathe.engine.plan import FeatureOutline, lonlat_bounds, plan_units
+from swathe.engine.presence import metres_per_unit
 from swathe.engine.values import Analysis
 from swathe.evalscript.script import Evalscript, Mosaicking
 from swathe.features.geopackage import FeatureFile, read_features
@@ -22,8 +23,6 @@ from swathe.model.errors import BandMissing
 from swathe.model.statistical import Aggregation, Grid, StatisticsRequest
 from swathe.model.time import TimeRange
 from swathe.settings import Settings
-
-_METRES_PER_DEGREE = 111_320.0
 
 
 def analyse(
@@ -149,11 +148,9 @@ def _outline(
 
 def _source_pixel(epsg: int, sources: Sequence[SourceInput]) -> float:
     """About the side of the finest source pixel in units of the features' CRS; good enough to plan with."""
-    from pyproj import CRS
-
     sides = [band.definition.resolution_m for source in sources for band in source.reads]
     metres = min((side for side in sides if side), default=10.0)
-    return metres / _METRES_PER_DEGREE if CRS.from_epsg(epsg).is_geographic else metres
+    return metres / metres_per_unit(epsg)
 
 
 def _samples(source: SourceInput, scenes: Sequence[Scene], intervals: Sequence[TimeRange]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from swathe.engine.values import Analysis, Document, UnitReport, WorkUnit
+from swathe.engine.values import Analysis, Document, Stopped, UnitReport, WorkUnit
 from swathe.model.errors import LimitExceeded, RequestInvalid
 from swathe.model.statistical import StatisticsRequest
 from swathe.model.time import TimeRange, plan_intervals
@@ -168,7 +168,9 @@ class Engine:
         """
         from swathe.engine.inputs import bind_inputs
         from swathe.engine.payload import unpack_collections, unpack_scenes
-        from swathe.engine.unit import UnitTask, UnitTools, run_unit
+        from swathe.engine.task import UnitTask, UnitTools
+        from swathe.engine.unit import run_unit
+        from swathe.evalscript.runtime import ScriptUnwanted
 
         request = StatisticsRequest.model_validate_json(unit.request)
         script = self._script(request)
@@ -182,9 +184,15 @@ class Engine:
         )
         host = self._script_host()
         host.fresh(script)
+        host.is_unwanted = should_stop
         tools = UnitTools(self._block_reader(), host, self.settings.limits, should_stop, on_progress)
         tools.reader.reset_counters()
-        report = run_unit(task, tools, deliver)
+        try:
+            report = run_unit(task, tools, deliver)
+        except ScriptUnwanted:
+            raise Stopped("The job was stopped") from None
+        finally:
+            host.is_unwanted = lambda: False
         return replace(report, counters=asdict(tools.reader.counters))
 
     def _intervals(self, request: StatisticsRequest) -> tuple[TimeRange, ...]:
@@ -256,6 +264,7 @@ class Engine:
                 ScriptLimits(
                     script_chars=limits.script_chars,
                     setup_s=limits.script_setup_s,
+                    evaluate_s=limits.script_evaluate_s,
                     s_per_million_cells=limits.script_s_per_million_cells,
                     heap_bytes=limits.script_heap_bytes,
                     process_bytes=limits.script_process_bytes,

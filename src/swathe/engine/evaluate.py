@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from swathe.evalscript.columns import Evaluated
 from swathe.evalscript.script import Evalscript, OutputSpec, SampleType
-from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
+from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout, SwatheError
 from swathe.model.statistical import BandStatistics, Calculation, Histogram
 from swathe.outputs.documents import BandResult
 from swathe.statistics.distribution import histograms, percentiles
@@ -91,11 +91,12 @@ def take_statistics(
     """
     mask_spec = next(output for output in script.outputs if output.id == DATA_MASK_OUTPUT)
     masks = evaluated.outputs[DATA_MASK_OUTPUT]
+    names = {output.id for output in script.outputs} - {DATA_MASK_OUTPUT}
     results: dict[str, dict[str, BandResult]] = {}
     for output in script.outputs:
         if output.id == DATA_MASK_OUTPUT:
             continue
-        if len(mask_spec.bands) == 1 and mask_spec.bands[0] in ("B0", output.id, DATA_MASK_OUTPUT):
+        if len(mask_spec.bands) == 1 and mask_spec.bands[0] not in names:
             mask = masks[0]
         elif output.id in mask_spec.bands:
             mask = masks[mask_spec.bands.index(output.id)]
@@ -141,34 +142,40 @@ def chunks(starts: npt.NDArray[np.int64], first: int, last: int, most_cells: int
 
 
 class FaultFinder:
-    """Runs something over a range of features and, where the script fails, halves the range until it is found who fails.
+    """Runs something over a range of features and, where it fails, halves the range until it is found who fails.
 
     The search is bounded: after so many failures without a success between them a range is no longer halved, and a script
-    that only ever runs into its time or memory limit is not run again. Finding one bad feature among thousands takes a
-    dozen failures, each followed by a success, so a few bad features never hide the good ones.
+    that only ever runs into its time or memory limit is not run again. Finding one bad feature among n takes log2 n
+    failures, each followed by a success, so a few bad features never hide the good ones.
+
+    `catches` are the failures that a feature may be to blame for; what trying again can mend is nobody's fault.
     """
 
     most_failures = 64
-    most_costly_failures = 16
 
-    def __init__(self) -> None:
+    def __init__(self, *catches: type[SwatheError]) -> None:
+        self._catches = catches
         self._failures = 0
-        self._costly: list[ScriptError] = []
+        self._costly: list[SwatheError] = []
+        self._most_costly = 0
 
     def run(
         self,
         first: int,
         last: int,
         work: Callable[[int, int], None],
-        failed: Callable[[int, int, ScriptError], None],
+        failed: Callable[[int, int, SwatheError], None],
     ) -> None:
         """Calls `work(first, last)` over parts that go through and `failed(first, last, error)` for those that do not."""
-        if len(self._costly) >= self.most_costly_failures:
+        self._most_costly = max(self._most_costly, (last - first).bit_length() + 2)
+        if len(self._costly) >= self._most_costly:
             failed(first, last, self._costly[-1])
             return
         try:
             work(first, last)
-        except ScriptError as error:
+        except self._catches as error:
+            if error.retryable:
+                raise
             self._failures += 1
             if isinstance(error, ScriptTimeout | ScriptMemory):
                 self._costly.append(error)

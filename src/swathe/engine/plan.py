@@ -181,7 +181,7 @@ def _wished_units(
     block_rows = sum(math.ceil(raster.height / 512) for raster in occupied)
     pixels = sum(raster.width * raster.height for raster in occupied) / max(1, len(rasters))
     read = pixels * 2 * sum(len(source.reads) * len(members) for source, members in zip(sources, scenes, strict=True))
-    without_waste = max(1, len(occupied)) + int(_SHARED_PART * block_rows)
+    without_waste = max(workers, len(occupied) + int(_SHARED_PART * block_rows))
     if read < _SMALL_JOB_BYTES:
-        without_waste = max(without_waste, 4 * workers)
+        without_waste = 4 * workers
     return max(1, min(without_waste, max(4 * workers, math.ceil(len(features.ids) / 20_000))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,16 @@ import shapely
 from swathe.catalog.scene import Scene
 from swathe.model.crs import WGS84
 from swathe.sampling.locate import transformer
+
+_METRES_PER_DEGREE = 111_320.0
+
+
+@lru_cache(maxsize=64)
+def metres_per_unit(epsg: int) -> float:
+    """About how long a unit of a CRS is: good enough to plan with and to tell finer from coarser."""
+    from pyproj import CRS
+
+    return _METRES_PER_DEGREE if CRS.from_epsg(epsg).is_geographic else 1.0
 
 
 def to_wgs84(polygons: npt.NDArray[np.object_], epsg: int) -> npt.NDArray[np.object_]:

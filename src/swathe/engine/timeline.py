@@ -20,30 +20,44 @@ Presence = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Sample:
-    """What reaches the script as one sample: scenes (positions in the source's list) in mosaicking order."""
+    """What reaches the script as one sample: scenes (positions in the source's list) in mosaicking order.
 
+    Samples of different features that have the same `layer` lie in the same columns: all of SIMPLE, a day of ORBIT, a
+    scene of TILE.
+    """
+
+    layer: str
     scenes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SourceTimeline:
-    """The scenes of one data source over some features; `presence` is (features, scenes)."""
+    """The scenes of one data source over some features.
+
+    `presence` is (features, scenes); `interval_of` (scenes) is -1 for a scene in none; `rank` (scenes) is its place in
+    mosaicking order.
+    """
 
     source: SourceInput
     scenes: tuple[Scene, ...]
     presence: Presence
     interval_of: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
 
     def samples(self, present: npt.NDArray[np.bool_], interval: int) -> tuple[Sample, ...]:
         """Samples of an interval from the scenes that are `present` (scenes)."""
         chosen = np.flatnonzero(present & (self.interval_of == interval))
-        place = {self.scenes[i].id: int(i) for i in chosen}
-        ordered = sort_scenes([self.scenes[i] for i in chosen], self.source.order)
+        ordered = chosen[np.argsort(self.rank[chosen])].tolist()
         if self.source.mosaicking is Mosaicking.SIMPLE:
-            return (Sample(tuple(place[scene.id] for scene in ordered)),)
+            return (Sample("all", tuple(ordered)),)
         if self.source.mosaicking is Mosaicking.TILE:
-            return tuple(Sample((place[scene.id],)) for scene in ordered)
-        return tuple(Sample(tuple(place[scene.id] for scene in day.scenes)) for day in group_orbits(ordered))
+            return tuple(Sample(str(scene), (scene,)) for scene in ordered)
+        # two scenes of one name, from two catalogs, are two: only their places tell them apart
+        place = {id(self.scenes[scene]): scene for scene in ordered}
+        return tuple(
+            Sample(orbit.day.isoformat(), tuple(place[id(scene)] for scene in orbit.scenes))
+            for orbit in group_orbits([self.scenes[scene] for scene in ordered])
+        )
 
 
 def make_timeline(
@@ -55,7 +69,11 @@ def make_timeline(
     times = np.array([scene.datetime.timestamp() for scene in scenes])
     at = np.searchsorted(starts, times, side="right") - 1
     inside = (at >= 0) & (times < ends[np.maximum(at, 0)]) if len(starts) else np.zeros(len(scenes), np.bool_)
-    return SourceTimeline(source, tuple(scenes), presence, np.where(inside, at, -1).astype(np.int64))
+    place = {id(scene): number for number, scene in enumerate(scenes)}
+    ordered = [place[id(scene)] for scene in sort_scenes(scenes, source.order)]
+    rank = np.empty(len(scenes), np.int64)
+    rank[ordered] = np.arange(len(scenes))
+    return SourceTimeline(source, tuple(scenes), presence, np.where(inside, at, -1).astype(np.int64), rank)
 
 
 def signature_order(presences: Sequence[Presence]) -> npt.NDArray[np.int64]:
@@ -75,11 +93,16 @@ class Segment:
     last: int
     samples: tuple[tuple[Sample, ...], ...]
 
+    def within(self, first: int, last: int) -> Segment | None:
+        """Its part among features `first` to `last` (excluded), None where there is none."""
+        first, last = max(first, self.first), min(last, self.last)
+        return Segment(first, last, self.samples) if first < last else None
+
 
 def plan_segments(timelines: Sequence[SourceTimeline], interval: int) -> Iterator[Segment]:
     """Runs of features that go through the script together. Features without any scene in the interval are in none.
 
-    Under SIMPLE mosaicking the script cannot tell which scenes a feature has, so all that have any go together.
+    Under SIMPLE mosaicking the script is not told which scenes a feature has, so all that have any go together.
     """
     columns = [np.flatnonzero(timeline.interval_of == interval) for timeline in timelines]
     here = [timeline.presence[:, which] for timeline, which in zip(timelines, columns, strict=True)]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,9 @@ from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
 _CHILD = Path(__file__).with_name("child.py")
 _ANSWER_BYTES = 64 * 2**20
 _START_S = 60.0
+_WALL_FACTOR = 5
+_LOOK_EVERY_S = 0.1
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _OUT_OF_MEMORY = ("out of memory", "OOM", "allocation failed", "Cannot allocate memory", "MemoryError")
 
 
@@ -28,12 +32,15 @@ _OUT_OF_MEMORY = ("out of memory", "OOM", "allocation failed", "Cannot allocate 
 class ScriptLimits:
     """What a script may use, see `LimitSettings.script_*`.
 
-    `setup_s` is for the top level, setup(), preProcessScenes() and the like, and the least for a run over cells.
+    `setup_s` is for the top level, setup(), preProcessScenes() and the like, `evaluate_s` the least for a run over cells.
+    Both are seconds of processor time, so that a busy machine does not decide what a script gives; whoever waits gives up
+    after a few times as long all the same.
     `heap_bytes` is V8's heap, `process_bytes` everything the process allocates, typed arrays too.
     """
 
     script_chars: int = 500_000
     setup_s: float = 10.0
+    evaluate_s: float = 3.0
     s_per_million_cells: float = 60.0
     heap_bytes: int = 512 * 2**20
     process_bytes: int = 2 * 2**30
@@ -46,6 +53,7 @@ class ScriptProcess:
     def __init__(self, limits: ScriptLimits) -> None:
         self._shared = _shared_file()
         self.memory: mmap.mmap | None = None
+        self.is_unwanted: Callable[[], bool] = lambda: False
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `kill`
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -80,6 +88,14 @@ class ScriptProcess:
         """Whether the child still runs."""
         return self._process.poll() is None
 
+    def processor_s(self) -> float:
+        """Processor time that the child has used, in seconds; where the system does not tell, time as such."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
     def reserve(self, size: int) -> mmap.mmap:
         """Shared memory of at least so many bytes."""
         if self.memory is None or len(self.memory) < size:
@@ -91,18 +107,18 @@ class ScriptProcess:
         return self.memory
 
     def ask(self, command: dict[str, Any], seconds: float, doing: str) -> str:
-        """The answer to a command, within so many seconds (the time to start the process not counted).
+        """The answer to a command, within so many seconds of processor time (starting the process not counted).
 
         Raises:
             ScriptTimeout, ScriptMemory, ScriptError: the script failed or ended the process. `doing` says what it did.
         """
-        body = json.dumps({**command, "seconds": seconds}).encode()
+        body = json.dumps({**command, "seconds": _WALL_FACTOR * seconds}).encode()
         try:
             if not self._started:
-                start = time.monotonic() + _START_S
+                start = _Deadline(time.monotonic() + _START_S)
                 self._read(int.from_bytes(self._read(4, start), "big"), start)
                 self._started = True
-            deadline = time.monotonic() + seconds
+            deadline = _Deadline(time.monotonic() + _WALL_FACTOR * seconds, self, self.processor_s() + seconds)
             self._write(len(body).to_bytes(4, "big") + body, deadline)
             size = int.from_bytes(self._read(4, deadline), "big")
             if size > _ANSWER_BYTES:
@@ -135,14 +151,14 @@ class ScriptProcess:
             os.close(self._shared)
             self._shared = -1
 
-    def _write(self, data: bytes, deadline: float) -> None:
+    def _write(self, data: bytes, deadline: _Deadline) -> None:
         view = memoryview(data)
         while view:
             self._wait(self._commands, select.POLLOUT, deadline)
             with contextlib.suppress(BlockingIOError):
                 view = view[os.write(self._commands, view) :]
 
-    def _read(self, size: int, deadline: float) -> bytes:
+    def _read(self, size: int, deadline: _Deadline) -> bytes:
         data = bytearray()
         while len(data) < size:
             self._wait(self._answers, select.POLLIN, deadline)
@@ -153,15 +169,14 @@ class ScriptProcess:
                 data += part
         return bytes(data)
 
-    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
+    def _wait(self, descriptor: int, event: int, deadline: _Deadline) -> None:
         poll = select.poll()
         poll.register(descriptor, event)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
+        while not poll.poll(_LOOK_EVERY_S * 1000):
+            if deadline.is_over:
                 raise TimeoutError
-            if poll.poll(min(left, 60.0) * 1000):
-                return
+            if self.is_unwanted():
+                raise ScriptUnwanted
 
     def _death(self, doing: str) -> ScriptError:
         """Why the child ended, as far as it can be known."""
@@ -180,6 +195,25 @@ class ScriptProcess:
             name = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else str(-code)
             return ScriptError(f"The process that ran the evalscript was ended by {name} while {doing}.")
         return ScriptError(f"The process that ran the evalscript ended unexpectedly while {doing}.")
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    """A moment of the clock, and of a child's processor time."""
+
+    wall: float
+    child: ScriptProcess | None = None
+    processor_s: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        if time.monotonic() >= self.wall:
+            return True
+        return self.child is not None and self.child.processor_s() >= self.processor_s
+
+
+class ScriptUnwanted(Exception):
+    """Nobody waits for the script's result any more."""
 
 
 class ScriptFailure(Exception):

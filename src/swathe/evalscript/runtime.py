@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -18,12 +17,12 @@ import numpy.typing as npt
 
 from swathe.evalscript import driver, report
 from swathe.evalscript.columns import Batch, Evaluated, SourceScenes
-from swathe.evalscript.process import ScriptFailure, ScriptLimits, ScriptProcess
+from swathe.evalscript.process import ScriptFailure, ScriptLimits, ScriptProcess, ScriptUnwanted
 from swathe.evalscript.script import Evalscript, Mosaicking, SampleType, parse_setup, with_output_bands
 from swathe.evalscript.wire import scenes_request
 from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
 
-__all__ = ["ScriptHost", "ScriptLimits"]
+__all__ = ["ScriptHost", "ScriptLimits", "ScriptUnwanted"]
 
 SERVICE_VERSION = "1.0"
 _CONTEXTS = 4
@@ -66,11 +65,14 @@ class ScriptHost:
     """
 
     def __init__(self, limits: ScriptLimits) -> None:
+        """`is_unwanted` may be set: while a script runs it is asked ten times a second, and if it says so the script is
+        ended at once, with `ScriptUnwanted`."""
         self._limits = limits
         self._lock = threading.RLock()
         self._process: ScriptProcess | None = None
         self._contexts: OrderedDict[tuple[str, str], _Context] = OrderedDict()
         self._number = 0
+        self.is_unwanted: Callable[[], bool] = lambda: False
 
     def __enter__(self) -> ScriptHost:
         return self
@@ -179,7 +181,7 @@ class ScriptHost:
             },
             cells=cells,
             stride=driver.stride_for(cells, most),
-            seconds=max(self._limits.setup_s, self._limits.s_per_million_cells * cells / 1e6),
+            seconds=max(self._limits.evaluate_s, self._limits.s_per_million_cells * cells / 1e6),
         )
         begin = scenes_request(script, batch.sources, batch.time_from, batch.time_to)
         begin["serviceVersion"] = SERVICE_VERSION
@@ -188,8 +190,8 @@ class ScriptHost:
         )
         answer = "null"
         with self._lock:
-            deadline = time.monotonic() + run.seconds
             context = self._context(script.text, key)
+            end = self._running().processor_s() + run.seconds
             for start in range(0, max(cells, 1), run.stride):
                 stop = min(start + run.stride, cells)
                 request: dict[str, Any] = {"limit": self._limits.user_data_chars, "end": stop >= cells}
@@ -197,11 +199,11 @@ class ScriptHost:
                     request["begin"] = begin
                 elif self._context(script.text, key) is not context:
                     raise ScriptError("The process that ran the evalscript ended unexpectedly.")
-                answer = self._step(run, request, start, stop, deadline)
+                answer = self._step(run, request, start, stop, end)
         return Evaluated(outputs=run.outputs, user_data=_parsed(answer, "outputMetadata.userData"))
 
-    def _step(self, run: _Run, request: dict[str, Any], start: int, stop: int, deadline: float) -> str:
-        """Cells [start, stop) through the script; the outputs are filled, the answer is that of `host.js`."""
+    def _step(self, run: _Run, request: dict[str, Any], start: int, stop: int, end: float) -> str:
+        """Cells [start, stop) through the script by the child's processor time `end`; the answer is that of `host.js`."""
         count = stop - start
         context = self._context(run.script.text, run.key)
         offsets = run.layout.offsets(run.stride)
@@ -223,7 +225,7 @@ class ScriptHost:
             run.key,
             "step",
             request,
-            max(deadline - time.monotonic(), 0.001),
+            max(end - self._running().processor_s(), 0.001),
             f"running evaluatePixel() over {run.cells} cells",
             arena={"reserve": context.arena, "inputs": inputs, "size": size},
             limit_s=run.seconds,
@@ -340,6 +342,7 @@ class ScriptHost:
             self.close()
         if self._process is None:
             self._process = ScriptProcess(self._limits)
+        self._process.is_unwanted = self.is_unwanted
         return self._process
 
     def _check_text(self, text: str) -> None:

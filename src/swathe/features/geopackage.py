@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import shapely
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from swathe.model.errors import FeaturesInvalid, LimitExceeded
 
 _ENVELOPE_BYTES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
 _CHUNK_ROWS = 20_000
+_CHUNK_BYTES = 64 * 2**20
+_MOST_VALUE_BYTES = 256 * 2**20
+_POLYGON, _MULTIPOLYGON = 3, 6
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def open_features(path: Path, *, max_features: int) -> FeatureFile:
         LimitExceeded: it has more features than allowed.
     """
     with _connect(path) as db:
-        names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
+        # no views: one may compute without end
+        names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         missing = {"gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"} - names
         if missing:
             raise FeaturesInvalid(
@@ -80,7 +86,7 @@ def open_features(path: Path, *, max_features: int) -> FeatureFile:
                 " export it as GeoPackage with a vector layer"
             )
         tables = [
-            _read_table(db, *row)
+            _read_table(db, names, *row)
             for row in db.execute(
                 "SELECT g.table_name, g.column_name, g.geometry_type_name, g.srs_id FROM gpkg_geometry_columns g"
                 " JOIN gpkg_contents c ON c.table_name = g.table_name WHERE c.data_type = 'features'"
@@ -133,8 +139,16 @@ def read_features(
             return
         for table in file.tables:
             cursor = db.execute(_select(table) + f' ORDER BY "{_quoted(table.key)}"')
-            while chunk := cursor.fetchmany(_CHUNK_ROWS):
-                yield _batch([(*row, table) for row in chunk])
+            chunk: list[tuple[int, object, object, FeatureTable]] = []
+            size = 0
+            for row in cursor:
+                chunk.append((*row, table))
+                size += len(row[2]) if isinstance(row[2], bytes) else 0
+                if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
+                    yield _batch(chunk)
+                    chunk, size = [], 0
+            if chunk:
+                yield _batch(chunk)
 
 
 def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.object_], dict[int, str]]:
@@ -142,17 +156,20 @@ def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.objec
 
     Self-crossing rings are not mended: what the author meant is not known.
     """
-    shapes = shapely.force_2d(shapely.from_wkb(np.array(wkb, dtype=object), on_invalid="ignore"))
+    shapes = _from_wkb(wkb)
     kinds = shapely.get_type_id(shapes)
     problems: dict[int, str] = {}
-    good = np.isin(kinds, (3, 6)) & ~shapely.is_empty(shapes) & shapely.is_valid(shapes)
+    polygonal = np.isin(kinds, (_POLYGON, _MULTIPOLYGON))
+    shapes[polygonal] = shapely.force_2d(shapes[polygonal])
+    good = polygonal.copy()
+    good[polygonal] = ~shapely.is_empty(shapes[polygonal]) & shapely.is_valid(shapes[polygonal])
     for index in np.flatnonzero(~good).tolist():
         shape = shapes[index]
         if wkb[index] is None:
             reason = "The feature has no geometry (NULL); give it a polygon or remove the row"
         elif shape is None:
             reason = "The feature's geometry cannot be read; write it again with a current tool"
-        elif kinds[index] not in (3, 6):
+        elif not polygonal[index]:
             reason = f"The feature is a {shape.geom_type}; statistics need a Polygon or MultiPolygon"
         elif shape.is_empty:
             reason = "The feature's geometry is empty; give it a polygon or remove the row"
@@ -165,6 +182,20 @@ def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.objec
     return shapes, problems
 
 
+def _from_wkb(wkb: Sequence[bytes | None]) -> npt.NDArray[np.object_]:
+    """Geometries (n), None where there is none or none can be read."""
+    texts = np.empty(len(wkb), dtype=object)
+    texts[:] = wkb
+    try:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(shapely.from_wkb(texts, on_invalid="ignore"), dtype=object)
+    except NotImplementedError:  # a curve somewhere, which shapely does not take
+        if len(wkb) == 1:
+            return np.array([None], dtype=object)
+        middle = len(wkb) // 2
+        return np.concatenate([_from_wkb(wkb[:middle]), _from_wkb(wkb[middle:])])
+
+
 @contextmanager
 def _connect(path: Path) -> Iterator[sqlite3.Connection]:
     try:
@@ -174,18 +205,32 @@ def _connect(path: Path) -> Iterator[sqlite3.Connection]:
         raise FeaturesInvalid(f"The features file cannot be read: {error.strerror}") from None
     if head != b"SQLite format 3\x00":
         raise FeaturesInvalid("The features file is no GeoPackage (it does not start as one); export it as GeoPackage")
+    # immutable: no journal or lock file appears beside a file that is not ours; what an editor that has it open has
+    # written lies in a log beside it and is seen only without
+    log = path.with_name(path.name + "-wal")
+    access = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     try:
-        # immutable: no journal or lock file appears beside a file that is not ours
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{access}", uri=True)) as db:
+            db.text_factory = lambda text: text.decode("utf-8", "replace")
+            db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_VALUE_BYTES)
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA cell_size_check = ON")
             yield db
-    except sqlite3.Error as error:
-        raise FeaturesInvalid(f"The GeoPackage is damaged or not a GeoPackage: {error}; write it again") from None
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second from a message of the first
+        reason = str(error) if isinstance(error, sqlite3.Error) else "its text is no UTF-8"
+        raise FeaturesInvalid(f"The GeoPackage is damaged or not a GeoPackage: {reason}; write it again") from None
 
 
-def _read_table(db: sqlite3.Connection, name: str, geometry: str, kind: str, srs_id: int) -> FeatureTable | None:
-    """The table, or None where it holds no polygons."""
+def _read_table(
+    db: sqlite3.Connection, names: Set[str], name: object, geometry: object, kind: object, srs_id: object
+) -> FeatureTable | None:
+    """The table, or None where it holds no polygons; `names` are the tables there are."""
+    if not (isinstance(name, str) and isinstance(geometry, str) and isinstance(kind, str) and isinstance(srs_id, int)):
+        raise FeaturesInvalid(
+            "The GeoPackage's table gpkg_geometry_columns does not say what a layer is; write the GeoPackage again"
+        )
+    if name not in names:
+        raise FeaturesInvalid(f"Layer '{name}' is no table of the GeoPackage; write its features into a table")
     if kind.upper() not in ("POLYGON", "MULTIPOLYGON", "GEOMETRY", "SURFACE", "MULTISURFACE", "GEOMETRYCOLLECTION"):
         return None
     columns = db.execute(f'PRAGMA table_info("{_quoted(name)}")').fetchall()
@@ -207,7 +252,7 @@ def _has_polygon(db: sqlite3.Connection, name: str, geometry: str) -> bool:
         wkb, _ = _parse_blob(blob)
         if wkb is not None and len(wkb) >= 5:
             code = int.from_bytes(wkb[1:5], "little" if wkb[0] else "big")
-            if code % 1000 in (3, 6) or code & 0xFF in (3, 6):
+            if code % 1000 in (_POLYGON, _MULTIPOLYGON) or code & 0xFF in (_POLYGON, _MULTIPOLYGON):
                 return True
     return False
 
@@ -217,19 +262,28 @@ def _epsg(db: sqlite3.Connection, srs_id: int, table: str) -> int:
         "SELECT organization, organization_coordsys_id, definition FROM gpkg_spatial_ref_sys WHERE srs_id = ?",
         (srs_id,),
     ).fetchone()
-    if row is not None and str(row[0]).upper() == "EPSG":
-        return int(row[1])
-    if row is not None and srs_id not in (0, -1):
-        from pyproj import CRS
-        from pyproj.exceptions import CRSError
-
-        try:
-            code = CRS.from_wkt(row[2]).to_epsg()
-        except CRSError:
-            code = None
-        if code is not None:
-            return int(code)
+    organization, code, definition = row or (None, None, None)
+    if str(organization).upper() == "EPSG" and isinstance(code, int):
+        found = _parse_crs(code)
+        if found is None or not (found.is_geographic or found.is_projected):
+            raise FeaturesInvalid(
+                f"Layer '{table}' is in EPSG:{code}, which is no known system of easting and northing;"
+                " reproject it, or assign the right one"
+            )
+        return code
+    if isinstance(definition, str) and srs_id not in (0, -1):
+        found = _parse_crs(definition)
+        epsg = None if found is None else found.to_epsg()
+        if epsg is not None:
+            return int(epsg)
     raise FeaturesInvalid(f"Layer '{table}' has no EPSG coordinate reference system (srs_id {srs_id}); assign one")
+
+
+def _parse_crs(definition: int | str) -> CRS | None:
+    try:
+        return CRS.from_epsg(definition) if isinstance(definition, int) else CRS.from_wkt(definition)
+    except CRSError:
+        return None
 
 
 def _check_keys(db: sqlite3.Connection, tables: Sequence[FeatureTable]) -> None:

@@ -7,8 +7,9 @@
 | `all_touched` | it shares area with the polygon | 1 |
 | `coverage` | it shares area with the polygon | the exact fraction covered |
 
-Worked example: the triangle (0, 0), (2, 0), (0, 2) on a grid of 2 x 2 cells covers 1, 1/2, 1/2 and 0 of them. `service`
-and `all_touched` take the first three; `centre` takes one: of the cells cut in half only an edge passes the centre.
+Worked example: the triangle (0, 2), (2, 2), (0, 0), y upwards, on a grid of 2 x 2 cells covers 1, 1/2, 1/2 and 0 of them.
+All rules take the first three: an edge passes through the centres of two, which GDAL counts to the polygon on their left
+and above. `coverage` gives them the weights 1, 1/2, 1/2.
 
 Shares below 1e-9 of a cell are rounding of an edge that runs along a cell's border, and no area.
 """

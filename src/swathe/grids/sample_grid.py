@@ -20,6 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 # A window's border this close to a pixel's border, in pixels, is that border: rounding, not a further pixel.
 _SNAP_PX = 1e-6
+_MOST_CELLS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def feature_grids(
     span_x = bounds[:, 2] - bounds[:, 0]
     span_y = bounds[:, 3] - bounds[:, 1]
     if resolution is not None:
-        width = np.maximum(1, np.floor(span_x / resolution[0] + 0.5)).astype(np.int64)
-        height = np.maximum(1, np.floor(span_y / resolution[1] + 0.5)).astype(np.int64)
+        width = np.clip(np.floor(span_x / resolution[0] + 0.5), 1, _MOST_CELLS).astype(np.int64)
+        height = np.clip(np.floor(span_y / resolution[1] + 0.5), 1, _MOST_CELLS).astype(np.int64)
     elif size is not None:
         width = np.full(len(bounds), size[0], np.int64)
         height = np.full(len(bounds), size[1], np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 import uuid
 from datetime import UTC, datetime
 
@@ -15,6 +16,8 @@ from swathe.jobs.records import Client, from_text, to_text
 from swathe.jobs.schema import clients, signing_keys
 
 _SCRYPT_MEMORY_BYTES = 64 * 2**20
+# A hash takes 16 MiB; a crowd at the token endpoint waits rather than taking them all at once.
+_hashing = threading.BoundedSemaphore(2)
 
 
 class ClientStore:
@@ -98,4 +101,5 @@ def signing_key(database: Database) -> tuple[str, str]:
 
 def _hash(secret: str, salt: bytes) -> bytes:
     data = secret.encode("utf-8", "surrogatepass")
-    return hashlib.scrypt(data, salt=salt, n=2**14, r=8, p=1, maxmem=_SCRYPT_MEMORY_BYTES, dklen=32)
+    with _hashing:
+        return hashlib.scrypt(data, salt=salt, n=2**14, r=8, p=1, maxmem=_SCRYPT_MEMORY_BYTES, dklen=32)

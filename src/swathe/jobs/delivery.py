@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,16 +127,6 @@ def escape_name(identifier: str) -> str:
         digest = hashlib.sha256(_bytes(identifier)).hexdigest()
         name = _bytes(name)[:100].decode("utf-8", "ignore") + "%" + digest
     return name
-
-
-def failed_document(feature_id: int, identifier: str | None, reason: str) -> bytes:
-    """The result of a feature that was given up."""
-    document: dict[str, Any] = {"id": feature_id}
-    if identifier is not None:
-        document["identifier"] = identifier
-    document["error"] = {"type": "EXECUTION_ERROR", "message": reason}
-    document["response"] = {"data": None, "status": "FAILED"}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _bytes(text: str) -> bytes:

@@ -54,9 +54,13 @@ class Home:
     def lock(self) -> None:
         """Takes the home for this process; the kernel gives it back when the process ends, however it does.
 
+        Nothing happens when it is taken already.
+
         Raises:
             SettingsInvalid: another server runs here.
         """
+        if self._lock is not None:
+            return
         descriptor = os.open(self.path / "server.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swathe.jobs.states import is_unhealthy
 from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S = 0.1
 _ATTEMPTS = 3
+
+
+class JobUnhealthy(SwatheError):
+    """Most features fail, so the rest is not tried."""
 
 
 class WorkerLost(SwatheError):
@@ -97,6 +103,7 @@ def run_local(
 
                 work = engine.make_unit(request, analysis, features, unit.index)
                 summary.add(engine.run(work, deliver=FolderDelivery(output).write, on_progress=step))
+                _check_health(summary)
         else:
             tasks = (
                 (request.model_dump_json(by_alias=True, exclude_none=True), analysis, str(features), str(output), i)
@@ -104,9 +111,22 @@ def run_local(
             )
             for report in _in_processes(pool, settings, tasks, told, fractions, show):
                 summary.add(report)
+                _check_health(summary)
         on_progress(1.0)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def _check_health(summary: LocalSummary) -> None:
+    """The rule by which a server stops a job as UNHEALTHY."""
+    finished = summary.done + summary.failed
+    if not is_unhealthy(finished=finished, failed=summary.failed, total=summary.features):
+        return
+    reason = Counter(summary.failures.values()).most_common(1)[0][0]
+    raise JobUnhealthy(
+        f"{summary.failed} of the {finished} features that were tried failed, so the job was stopped."
+        f" The most frequent reason: {reason}"
+    )
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Job:
     features_failed: int = 0
     cells_total: int = 0
     cells_done: int = 0
+    cells_seen: int = 0
     forgiven_finished: int = 0
     forgiven_failed: int = 0
     lease_owner: str | None = None
@@ -45,8 +46,11 @@ class Job:
 
     @property
     def completion_percent(self) -> float:
-        """What answers call `completionPercentage`."""
-        return completion_percent(self.state.status, done_cells=self.cells_done, all_cells=self.cells_total)
+        """What answers call `completionPercentage`; while PROCESSING it counts what units under way have told."""
+        done = self.cells_done
+        if self.state.status is Status.PROCESSING:
+            done = max(done, self.cells_seen)
+        return completion_percent(self.state.status, done_cells=done, all_cells=self.cells_total)
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def to_job(row: Row[Any]) -> Job:
         features_failed=row.features_failed,
         cells_total=row.cells_total,
         cells_done=row.cells_done,
+        cells_seen=row.cells_seen,
         forgiven_finished=row.forgiven_finished,
         forgiven_failed=row.forgiven_failed,
         lease_owner=row.lease_owner,

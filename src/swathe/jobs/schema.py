@@ -58,6 +58,7 @@ jobs = Table(
     Column("features_failed", BigInteger, nullable=False, default=0),
     Column("cells_total", BigInteger, nullable=False, default=0),
     Column("cells_done", BigInteger, nullable=False, default=0),
+    Column("cells_seen", BigInteger, nullable=False, default=0),  # with what units under way have told; only grows
     Column("cost_pu", Float, nullable=False, default=0.0),
     # Features finished and failed before the last START: whoever starts an unhealthy job again means it
     Column("forgiven_finished", BigInteger, nullable=False, default=0),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from swathe.jobs.database import Database
 from swathe.jobs.keys import KeyPairs
@@ -204,6 +204,14 @@ class JobStore:
             effects = self._settle(connection, _read(connection, job_id))
             return to_job(_read(connection, row.id)), effects
 
+    def record_progress(self, job_id: str, cells_under_way: float) -> None:
+        """Writes down how far the units under way are, in cells; what is shown only grows."""
+        with self.database.write() as connection:
+            row = _read(connection, job_id, lock=True)
+            seen = row.cells_done + int(cells_under_way)
+            if row.status == Status.PROCESSING.value and seen > row.cells_seen:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(cells_seen=seen))
+
     def settle(self, job_id: str) -> tuple[Job, tuple[Effect, ...]]:
         """Ends a job that has no unit left to do; else leaves it as it is."""
         with self.database.write() as connection:
@@ -273,10 +281,3 @@ def _usual_reason(connection: Connection, job_id: str) -> str:
     for text in connection.scalars(query):
         counts.update(json.loads(text or "{}").values())
     return counts.most_common(1)[0][0] if counts else "no reason was given"
-
-
-def count_by_state(database: Database, job_id: str) -> Mapping[str, int]:
-    """How many units of a job are in which state."""
-    query = select(units.c.state, func.count()).where(units.c.job_id == job_id).group_by(units.c.state)
-    with database.read() as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swathe.jobs.delivery import Delivery, failed_document
+from swathe.jobs.delivery import Delivery
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import FEATURES_FILE
 from swathe.jobs.prepare import read_plan
@@ -91,7 +91,12 @@ def stop_run(run_id: str) -> None:
     _stopped_runs.add(run_id)
 
 
-def run_unit(task: UnitTask, *, is_cancelled: Callable[[], bool] = lambda: False) -> UnitOutcome:
+def run_unit(
+    task: UnitTask,
+    *,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> UnitOutcome:
     """Computes and delivers a unit. Never raises: what went wrong is the outcome."""
 
     def should_stop() -> bool:
@@ -108,7 +113,7 @@ def run_unit(task: UnitTask, *, is_cancelled: Callable[[], bool] = lambda: False
         unit = task.source.load(engine)
         if task.given_up is not None:
             return UnitOutcome(task.index, _give_up(task, unit, delivery))
-        report = engine.run(unit, deliver=delivery.write, should_stop=should_stop)
+        report = engine.run(unit, deliver=delivery.write, should_stop=should_stop, on_progress=on_progress)
     except Stopped:
         return UnitOutcome(task.index, stopped=True)
     except SwatheError as error:
@@ -150,10 +155,17 @@ class _WatchedDelivery:
 
 def _give_up(task: UnitTask, unit: WorkUnit, delivery: _WatchedDelivery) -> UnitResult:
     from swathe.engine.values import Document
+    from swathe.outputs.documents import failed_document
 
     reason = task.given_up or ""
+    sampling = StatisticsRequest.model_validate_json(unit.request).aggregation.sampling
     pairs = list(zip(unit.feature_ids.tolist(), unit.identifiers, strict=True))
-    delivery.write([Document(fid, name, failed_document(fid, name, reason), reason) for fid, name in pairs])
+    delivery.write(
+        [
+            Document(fid, name, failed_document(fid, name, "EXECUTION_ERROR", reason, sampling), reason)
+            for fid, name in pairs
+        ]
+    )
     failures = {fid: reason for fid, _ in pairs[:100]}
     return UnitResult(index=task.index, done=0, failed=len(pairs), failures=failures, error=reason)
 

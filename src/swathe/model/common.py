@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from swathe.model.errors import RequestInvalid
 from swathe.model.time import TimeRange, parse_time
 
 
@@ -44,10 +45,12 @@ class TimeRangeModel(WireModel):
         """The range in UTC, open ends as far as the calendar goes.
 
         Raises:
-            RequestInvalid: one of the two is no time.
+            RequestInvalid: one of the two is no time, or they are reversed.
         """
         start = parse_time(self.from_, f"{parameter}->from") if self.from_ else datetime.min.replace(tzinfo=UTC)
         end = parse_time(self.to, f"{parameter}->to") if self.to else datetime.max.replace(tzinfo=UTC)
+        if end <= start:
+            raise RequestInvalid(f"timeRange ends ({self.to}) before it starts ({self.from_}); swap the two", parameter)
         return TimeRange(start, end)
 
 

@@ -6,6 +6,7 @@ Numbers keep the type they have in the JSON: an integer histogram edge comes bac
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -132,7 +133,11 @@ class BandStatistics(WireModel):
 def _strict_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")
-    if isinstance(value, float) and value - value != 0:
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        finite = False
+    if not finite:
         raise ValueError("must be a finite number")
     return value
 

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from swathe.model.errors import RequestInvalid
 
-_DATE_DURATION = re.compile(r"^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?$")
-_TIME_DURATION = re.compile(r"^PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?$")
+_DATE_DURATION = re.compile(r"P(?:(\d{1,9})Y)?(?:(\d{1,9})M)?(?:(\d{1,9})W)?(?:(\d{1,9})D)?")
+_TIME_DURATION = re.compile(r"PT(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?")
 _DAY_S = 86_400
 
 
@@ -93,18 +93,19 @@ def parse_duration(text: str, parameter: str) -> Duration:
         RequestInvalid: it is none, or shorter than a day.
     """
     way_out = "write it like P1D, P10D, P1M, P1Y or PT48H"
-    if match := _DATE_DURATION.match(text):
+    shown = text if len(text) <= 40 else text[:39] + "…"
+    if match := _DATE_DURATION.fullmatch(text):
         years, months, weeks, days = (int(part or 0) for part in match.groups())
         duration = Duration(months=12 * years + months, seconds=_DAY_S * (7 * weeks + days))
-    elif match := _TIME_DURATION.match(text):
+    elif match := _TIME_DURATION.fullmatch(text):
         hours, minutes, seconds = (int(part or 0) for part in match.groups())
         duration = Duration(months=0, seconds=3600 * hours + 60 * minutes + seconds)
     elif "T" in text and re.match(r"^P\d", text):
-        raise RequestInvalid(f"'{text}' mixes date and time designators, which is not possible; {way_out}", parameter)
+        raise RequestInvalid(f"'{shown}' mixes date and time designators, which is not possible; {way_out}", parameter)
     else:
-        raise RequestInvalid(f"'{text}' is no ISO 8601 duration; {way_out}", parameter)
+        raise RequestInvalid(f"'{shown}' is no ISO 8601 duration; {way_out}", parameter)
     if not duration.months and duration.seconds < _DAY_S:
-        raise RequestInvalid(f"'{text}' is shorter than a day; {way_out}", parameter)
+        raise RequestInvalid(f"'{shown}' is shorter than a day; {way_out}", parameter)
     return duration
 
 

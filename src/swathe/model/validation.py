@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,11 +19,19 @@ def explain_validation(error: ValidationError) -> RequestInvalid:
 
 def to_request_invalid(problems: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     """Pydantic's problems in the words of the wire: `aggregation->resx must be greater than 0`."""
-    told = [(_place(problem["loc"]), _violation(problem)) for problem in problems]
+    faulty = {tuple(problem["loc"])[:-1] for problem in problems}
+    # a list with a faulty element is also called too short
+    meant = [p for p in problems if p["type"] != "too_short" or tuple(p["loc"]) not in _above(faulty)]
+    told = [(_place(problem["loc"]), _violation(problem)) for problem in meant]
     lines = [f"{place}: {violation}" if place else violation for place, violation in told[:_MOST_PROBLEMS]]
     if len(told) > _MOST_PROBLEMS:
         lines.append(f"and {len(told) - _MOST_PROBLEMS} more")
     return RequestInvalid("; ".join(lines), told[0][0] if told else "")
+
+
+def _above(places: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """The places and everything that holds them."""
+    return {place[:length] for place in places for length in range(len(place) + 1)}
 
 
 def _place(location: Sequence[Any]) -> str:
@@ -43,6 +51,10 @@ def _violation(problem: Mapping[str, Any]) -> str:
             return f"must be one of {context.get('expected')}"
         case "value_error":
             return str(problem["msg"]).removeprefix("Value error, ")
+        case "too_short":
+            return f"must have at least {context['min_length']} element{'s' if context['min_length'] != 1 else ''}"
+        case "too_long":
+            return f"must have at most {context['max_length']} elements, it has {context['actual_length']}"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "must be an object"
         case "tuple_type" | "list_type":

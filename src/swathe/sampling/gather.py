@@ -29,14 +29,14 @@ def gather_block(
     start, end = at.starts[index], at.starts[index + 1]
     flat = np.ascontiguousarray(block).reshape(-1)
     if block.dtype.kind == "f":
-        _gather_float(flat, at.offsets, at.cells, start, end, values, has_data, np.nan if nodata is None else nodata)
+        with np.errstate(over="ignore"):  # no-data is compared as the raster holds it: 0.1 in float32 is not 0.1
+            marker = block.dtype.type(np.nan if nodata is None else nodata)
+        _gather_float(flat, at.offsets, at.cells, start, end, values, has_data, marker)
     else:
         # a no-data value that the dtype cannot hold marks nothing
-        marker = 0
-        marked = nodata is not None and nodata == int(nodata) and _fits(int(nodata), block.dtype)
-        if marked and nodata is not None:
-            marker = int(nodata)
-        _gather_integer(flat, at.offsets, at.cells, start, end, values, has_data, marked, marker)
+        marked = nodata is not None and float(nodata).is_integer() and _fits(int(nodata), block.dtype)
+        whole = int(nodata) if marked and nodata is not None else 0
+        _gather_integer(flat, at.offsets, at.cells, start, end, values, has_data, marked, whole)
 
 
 def blocks_with(at: CellBlocks, wanted: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

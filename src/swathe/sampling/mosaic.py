@@ -44,25 +44,46 @@ Fetch = Callable[[int, Mask | None], Mapping[str, SceneBand]]
 """Reads a scene: its number, and which cells are wanted (all if None) -> every band asked for."""
 
 
-def mosaic(scenes: Sequence[int], fetch: Fetch, bands: Sequence[str], cells: int, *, fill_nan: bool) -> Mosaic:
-    """Mosaics `scenes`, which are in mosaicking order; without any, nothing has data."""
-    if not scenes:
-        empty = np.zeros(cells, np.float64) if not fill_nan else np.full(cells, np.nan)
-        return Mosaic(dict.fromkeys(bands, (empty, 1.0, 0.0)), np.zeros(cells, np.uint8))
-    first = fetch(scenes[0], None)
-    filled = _data_mask(first, cells)
-    columns = {name: (first[name].values, first[name].scale, first[name].offset) for name in bands}
-    for scene in scenes[1:]:
-        if filled.all():
-            break
-        empty_cells = (filled == 0).view(np.uint8)
-        layer = fetch(scene, empty_cells)
-        new = (_data_mask(layer, cells) & empty_cells).view(np.bool_)
-        if not new.any():
+def _everywhere(scene: int) -> Mask | None:
+    return None
+
+
+def mosaic(
+    scenes: Sequence[int],
+    fetch: Fetch,
+    bands: Sequence[str],
+    cells: int,
+    *,
+    fill_nan: bool,
+    over: Callable[[int], Mask | None] = _everywhere,
+) -> Mosaic:
+    """Mosaics `scenes`, which are in mosaicking order; without any, nothing has data.
+
+    Args:
+        over: the cells (uint8) that may take their values from a scene, all if None: those of the features that it lies
+            over. What its raster holds elsewhere is not read.
+    """
+    columns: dict[str, tuple[npt.NDArray[np.generic], float, float]] = {}
+    filled = np.zeros(cells, np.uint8)
+    for scene in scenes:
+        wanted = over(scene)
+        if columns:
+            if filled.all():
+                break
+            empty = (filled == 0).view(np.uint8)
+            wanted = empty if wanted is None else wanted & empty
+        if wanted is not None and not wanted.any():
             continue
-        for name in bands:
-            columns[name] = _overlay(columns[name], layer[name], new)
-        filled |= new.view(np.uint8)
+        layer = fetch(scene, wanted)
+        has_data = _data_mask(layer, cells)
+        new = has_data if wanted is None else has_data & wanted
+        if not columns:
+            columns = {name: (layer[name].values, layer[name].scale, layer[name].offset) for name in bands}
+        elif new.any():
+            columns = {name: _overlay(columns[name], layer[name], new.view(np.bool_)) for name in bands}
+        filled |= new
+    if not columns:
+        columns = {name: (np.zeros(cells, np.float64), 1.0, 0.0) for name in bands}
     hidden = filled == 0
     if hidden.any():
         columns = {name: _hide(column, hidden, fill_nan) for name, column in columns.items()}

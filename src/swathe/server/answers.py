@@ -63,6 +63,8 @@ class JobAnswer(JobStatusAnswer):
     domainAccountId: str  # noqa: N815
     projectId: str  # noqa: N815
     workspaceId: str  # noqa: N815
+    valueEstimate: float | None = None  # noqa: N815
+    notes: list[str] | None = None
 
 
 class Links(BaseModel):
@@ -110,6 +112,11 @@ def job_answer(job: Job) -> dict[str, Any]:
     }
     if job.user_action_updated is not None:
         answer["userActionUpdated"] = format_time(job.user_action_updated)
+    # Beside what the provider says: the analysis's estimate of the cost, and what it found worth telling.
+    if job.features_total:
+        answer["valueEstimate"] = job.estimated_pu
+    if job.notes:
+        answer["notes"] = list(job.notes)
     return answer
 
 

@@ -20,6 +20,7 @@ from swathe.jobs.states import Event
 from swathe.jobs.store import JobStore
 from swathe.model.errors import NotFound, RequestInvalid
 from swathe.model.statistical import BatchStatisticsRequest
+from swathe.model.validation import explain_validation
 from swathe.server.answers import (
     ErrorAnswer,
     JobAnswer,
@@ -30,7 +31,7 @@ from swathe.server.answers import (
     job_status,
 )
 from swathe.server.auth import CurrentClient
-from swathe.server.errors import MediaTypeNotSupported, explain_validation
+from swathe.server.errors import MediaTypeNotSupported
 
 PATHS = ("/api/v1/statistics/batch", "/statistics/batch/v1")
 _ACTIONS = {"analyse": Event.ANALYSE, "start": Event.START, "stop": Event.STOP, "cancel": Event.STOP}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from swathe.model.errors import (
@@ -26,6 +23,7 @@ from swathe.model.errors import (
     SwatheError,
     Unauthorized,
 )
+from swathe.model.validation import to_request_invalid
 from swathe.server.answers import JsonAnswer, error_answer
 
 LOG = logging.getLogger(__name__)
@@ -51,9 +49,6 @@ _HTTP_CODES = {
     405: "COMMON_METHOD_NOT_ALLOWED",
     415: "COMMON_UNSUPPORTED_MEDIA_TYPE",
 }
-_MOST_PROBLEMS = 10
-# Pydantic puts the tried member of a union into the place.
-_UNION_PARTS = frozenset({"int", "float"})
 
 
 class MediaTypeNotSupported(SwatheError):
@@ -105,43 +100,3 @@ def answer_to_bug(what: str, error: Exception) -> JsonAnswer:
     LOG.error("error %s at %s", name, what, exc_info=error)
     message = f"An internal error happened; the server's log has it under {name}"
     return error_answer(500, message, "COMMON_EXCEPTION")
-
-
-def explain_validation(error: ValidationError) -> RequestInvalid:
-    """What is wrong with a body, field by field, as one error that names the first field."""
-    return to_request_invalid(error.errors(include_input=False, include_url=False))
-
-
-def to_request_invalid(problems: Sequence[Mapping[str, Any]]) -> RequestInvalid:
-    """Pydantic's problems in the words of the wire: `aggregation->resx must be greater than 0`."""
-    told = [(_place(problem["loc"]), _violation(problem)) for problem in problems]
-    lines = [f"{place}: {violation}" if place else violation for place, violation in told[:_MOST_PROBLEMS]]
-    if len(told) > _MOST_PROBLEMS:
-        lines.append(f"and {len(told) - _MOST_PROBLEMS} more")
-    return RequestInvalid("; ".join(lines), told[0][0] if told else "")
-
-
-def _place(location: Sequence[Any]) -> str:
-    return "->".join(
-        str(part) for part in location if part not in ("int", "float", "function-before[_strict_number()]")
-    )
-
-
-def _violation(problem: Mapping[str, Any]) -> str:
-    context = problem.get("ctx") or {}
-    match problem["type"]:
-        case "missing":
-            return "is required"
-        case "string_pattern_mismatch" if "s3://" in str(context.get("pattern")):
-            return "must be an address like s3://bucket/folder/file.gpkg"
-        case "enum" | "literal_error":
-            return f"must be one of {context.get('expected')}"
-        case "value_error":
-            return str(problem["msg"]).removeprefix("Value error, ")
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return "must be an object"
-        case "tuple_type" | "list_type":
-            return "must be a list"
-        case _:
-            text = str(problem["msg"]).removeprefix("Input should be ")
-            return f"must be {text}" if text != problem["msg"] else text

@@ -133,3 +133,18 @@ def test_objects_with_an_authentication_base_url_alone_are_taken() -> None:
     connection = connection_of(Old())
     assert connection.token_url == "http://a/oauth/token"
     assert connection.rate_limit_retries == 20
+
+
+@pytest.mark.parametrize(
+    ("base_url", "token_url"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/oauth/token"),
+        ("https://swathe.example.org/", "https://swathe.example.org/oauth/token"),
+        ("https://services-uswest2.sentinel-hub.com", HOSTED_TOKEN_URL),
+    ],
+)
+def test_tokens_come_from_a_server_of_ones_own_unless_said_otherwise(base_url: str, token_url: str) -> None:
+    config = SHConfig(use_defaults=True, sh_base_url=base_url)
+    assert connection_of(config).token_url == token_url
+    config.sh_token_url = "https://elsewhere/token"
+    assert connection_of(config).token_url == "https://elsewhere/token"

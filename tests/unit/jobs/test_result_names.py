@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from swathe.jobs.delivery import Delivery, ResultNames, escape_name, failed_document
+from swathe.jobs.delivery import Delivery, ResultNames, escape_name
 from swathe.model.common import S3Place
 from swathe.model.errors import RequestInvalid
 from swathe.settings import StorageSettings
@@ -80,11 +80,3 @@ def test_delivery_travels_and_shows_no_key():
     assert again.place.secret_access_key.get_secret_value() == "very secret"
     assert "secret" not in repr(delivery)
     assert "AKIA1" not in repr(delivery)
-
-
-def test_document_of_a_feature_that_was_given_up():
-    assert failed_document(3, "x", "too bad") == (
-        b'{"id":3,"identifier":"x","error":{"type":"EXECUTION_ERROR","message":"too bad"},'
-        b'"response":{"data":null,"status":"FAILED"}}'
-    )
-    assert b"identifier" not in failed_document(3, None, "too bad")

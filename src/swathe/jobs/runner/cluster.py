@@ -30,6 +30,8 @@ WORKER_LOST = "the worker process was ended while it worked on this, most likely
 _COUNT_AGE_S = 2.0
 _CLOSE_S = 5.0
 _CONNECT_S = 3.0
+_PROGRESS_TOPIC = "swathe-progress"
+_PROGRESS_EVERY_S = 0.5
 
 # Workers hold no results, so Dask's spilling and pausing would only stop them for good; the limit itself stays.
 _CONFIG = {
@@ -42,6 +44,9 @@ _CONFIG = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.worker.profile.enabled": False,
     "distributed.worker.daemon": True,
+    # Dask's own HTTP pages: nobody looks at them, and they tell every local user about the work.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     "distributed.admin.low-level-log-length": 100,
     "distributed.admin.log-length": 100,
     "distributed.admin.system-monitor.log-length": 60,
@@ -65,6 +70,7 @@ class Cluster:
         self._futures: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._counted = (0.0, 0)
+        self._progress: dict[str, float] = {}
 
     @property
     def is_embedded(self) -> bool:
@@ -86,6 +92,7 @@ class Cluster:
             return
         try:
             self._client = self._start_embedded() if self.is_embedded else self._connect()
+            self._client.subscribe_topic(_PROGRESS_TOPIC, self._note_progress)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             self.close()
             where = (
@@ -107,8 +114,7 @@ class Cluster:
             n_workers=self.settings.workers,
             threads_per_worker=self.settings.threads_per_worker,
             memory_limit=self.settings.memory_limit,
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             local_directory=str(self._scratch),
             silence_logs=logging.CRITICAL,
             # The scheduler runs whatever it is sent, so only this process tree may talk to it, not every local user.
@@ -131,11 +137,18 @@ class Cluster:
         return slots
 
     def submit(self, task: UnitTask, on_done: Callable[[UnitOutcome, bool], None]) -> str:
-        """Runs a task on some worker. `on_done` gets the outcome and whether its worker was lost, in another thread."""
-        if self._client is None:
-            raise LookupError("the cluster has not been started")
+        """Runs a task on some worker. `on_done` gets the outcome and whether its worker was lost, in another thread.
+
+        Raises:
+            ClusterUnavailable: it has ended, or was never started.
+        """
         key = f"unit-{task.run_id}-{task.index}-{uuid.uuid4().hex[:8]}"
-        future = self._client.submit(_run_on_worker, task, key=key, pure=False)
+        try:
+            if self._client is None or self._client.status not in ("running", "connecting"):
+                raise RuntimeError("it is not running")
+            future = self._client.submit(_run_on_worker, task, key=key, pure=False)
+        except (OSError, RuntimeError) as error:
+            raise ClusterUnavailable(f"the cluster takes no work: {error}") from None
         with self._lock:
             self._futures[key] = future
 
@@ -143,10 +156,21 @@ class Cluster:
             outcome, lost = _read(future, task.index)
             with self._lock:
                 self._futures.pop(key, None)
+                self._progress.pop(key, None)
             on_done(outcome, lost)
 
         future.add_done_callback(done)
         return key
+
+    def progress(self, key: str) -> float:
+        """How much of a task under way is done, as far as its worker has told."""
+        return self._progress.get(key, 0.0)
+
+    def _note_progress(self, event: tuple[float, Any]) -> None:
+        key, fraction = event[1]
+        with self._lock:
+            if key in self._futures:
+                self._progress[key] = max(self._progress.get(key, 0.0), float(fraction))
 
     def stop_run(self, run_id: str) -> None:
         """Tells all workers that a run's tasks are to end; returns at once."""
@@ -158,6 +182,8 @@ class Cluster:
         """Lets go of tasks that do not end."""
         with self._lock:
             futures = [self._futures.pop(key) for key in keys if key in self._futures]
+            for key in keys:
+                self._progress.pop(key, None)
         if futures and self._client is not None:
             with contextlib.suppress(Exception):
                 self._client.cancel(futures, asynchronous=False)
@@ -168,6 +194,7 @@ class Cluster:
         self._client = self._local = None
         with self._lock:
             self._futures.clear()
+            self._progress.clear()
         pids = _worker_pids(local)
         for closing in (client, local):
             if closing is not None:
@@ -222,4 +249,12 @@ def _run_on_worker(task: UnitTask) -> UnitOutcome:
         state = worker.state.tasks.get(key)
         return state is None or state.state == "cancelled"
 
-    return tasks.run_unit(task, is_cancelled=is_cancelled)
+    told_at = time.monotonic()
+
+    def on_progress(fraction: float) -> None:
+        nonlocal told_at
+        if (now := time.monotonic()) - told_at > _PROGRESS_EVERY_S:
+            told_at = now
+            worker.log_event(_PROGRESS_TOPIC, (key, fraction))
+
+    return tasks.run_unit(task, is_cancelled=is_cancelled, on_progress=on_progress)

@@ -168,6 +168,8 @@ class JobRunner:
                 self._halt(job.id, now)
             elif self._runs[job.id].is_idle:
                 self._settle(job.id)
+            elif under_way := self._runs[job.id].cells_under_way(self._cluster.progress):
+                self.store.record_progress(job.id, under_way)
         if at_work:
             self._idle_since = now
         elif self._cluster.is_running and now - self._idle_since > _IDLE_S:
@@ -247,8 +249,11 @@ class JobRunner:
     # Handing out
 
     def _hand_out(self, now: float) -> None:
-        """Keeps two units per worker thread in flight: one at work and one ready, so that memory stays bounded."""
-        runs = list(self._runs.values())
+        """Keeps two units per worker thread in flight: one at work and one ready, so that memory stays bounded.
+
+        The job with the fewest in flight comes first, so a small job passes through beside a large one.
+        """
+        runs = sorted(self._runs.values(), key=lambda run: len(run.in_flight))
         in_flight = sum(len(run.in_flight) for run in runs)
         suspicious = [run for run in runs if run.suspects and run.halting_since is None]
         if suspicious:
@@ -259,7 +264,7 @@ class JobRunner:
         while free > 0:
             submitted = 0
             for run in runs:
-                if free > submitted and (index := run.next_unit(now)) is not None:
+                if run.job_id in self._runs and free > submitted and (index := run.next_unit(now)) is not None:
                     self._submit(run, index)
                     submitted += 1
             free -= submitted
@@ -271,8 +276,15 @@ class JobRunner:
             self._reports.put(_UnitEnded(run.job_id, run.run_id, outcome, lost))
 
         task = self._guard(run.job_id, lambda: run.task(index))
-        if task is not None:
+        if task is None:
+            return
+        try:
             run.in_flight[index] = self._cluster.submit(task, report)
+        except ClusterUnavailable as error:
+            LOG.warning("the cluster is started anew: %s", error)
+            self._cluster.close()
+            for job_id in list(self._runs):
+                self._drop_run(job_id)
 
     # Reports
 
@@ -295,6 +307,8 @@ class JobRunner:
             run = None
         if run is not None:
             run.in_flight.pop(index, None)
+            if outcome.result is not None:
+                run.cells.pop(index, None)
         if (result := outcome.result) is not None:
             if run is not None:
                 run.suspects.discard(index)
@@ -348,6 +362,9 @@ class JobRunner:
         job, effects = self.store.settle(job_id)
         if job.state.status is not Status.PROCESSING:
             self._after(job_id, effects)
+        else:
+            # A report got lost, as when the database could not be written to: the next run finds the unit pending.
+            self._drop_run(job_id)
 
     def _fail(self, job_id: str, reason: str) -> None:
         job = self.store.get(job_id)

@@ -29,6 +29,7 @@ class JobRun:
     exhausted: bool = False
     buffer: list[UnitRow] = field(default_factory=list)
     in_flight: dict[int, str] = field(default_factory=dict)
+    cells: dict[int, int] = field(default_factory=dict)
     waiting: dict[int, float] = field(default_factory=dict)
     suspects: set[int] = field(default_factory=set)
     given_up: dict[int, str] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class JobRun:
             return None
         unit = self.buffer.pop(0)
         self.cursor = unit.index
+        self.cells[unit.index] = unit.cells
         return unit.index
 
     def next_suspect(self) -> int | None:
@@ -70,6 +72,10 @@ class JobRun:
         """Has a unit's features marked failed instead of computed."""
         self.given_up[index] = reason
         self.waiting[index] = now
+
+    def cells_under_way(self, progress: Callable[[str], float]) -> float:
+        """How many cells the units in flight have done, by what their workers have told."""
+        return sum(self.cells.get(index, 0) * progress(key) for index, key in self.in_flight.items())
 
     def task(self, index: int) -> UnitTask:
         """What a worker is told about a unit."""

@@ -20,7 +20,7 @@ import shapely
 
 from builders import make_catalog, make_geopackage, make_scene
 
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(__file__).parents[1] / "src"
 BATCH = "/api/v1/statistics/batch"
 
 
