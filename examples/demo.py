@@ -39,7 +39,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the published client insists on https, the demo's server has none
-warnings.filterwarnings("ignore", message=".*AWS functionality.*")
 mpl.use("Agg")
 
 WORK = Path(".demo")
@@ -247,6 +246,8 @@ def run_job(
         SentinelHubStatistical,
         SHConfig,
     )
+
+    warnings.filterwarnings("ignore", message="AWS functionality")  # after the import, which asks to hear of it
     from sentinelhub.aws import AwsBatchStatisticalResults
 
     config = SHConfig(use_defaults=True)
@@ -287,7 +288,7 @@ def run_job(
     request.raise_for_status([BatchRequestStatus.FAILED, BatchRequestStatus.STOPPED])
     CONSOLE.print(
         f"Job {request.request_id}: {request.status.value} after {time.monotonic() - started:.1f} s, "
-        f"{request.cost_pu:.2f} processing units"
+        f"{request.cost_pu:.2f} PU"
     )
 
     os.environ["AWS_ENDPOINT_URL_S3"] = s3_url  # how boto3, inside the package, learns of another S3

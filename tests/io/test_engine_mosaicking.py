@@ -243,8 +243,8 @@ def test_two_collections_in_one_script(world: World, tmp_path: Path) -> None:
     assert found.means(band="old") == [10, 11, 0]
     assert found.means(band="new") == [300, 0, 302]
     assert found.means(band="masks") == [11, 10, 1]
-    # 2 x 2 cells: the least area, 1 and 2 bands, 3 intervals
-    assert found.cost_pu == pytest.approx(0.01 * (1 / 3 + 2 / 3) * 3)
+    # 2 x 2 cells: the least area; 1 and 2 bands, in 2 of the intervals each
+    assert found.cost_pu == pytest.approx(0.01 * (1 / 3 * 2 + 2 / 3 * 2))
 
 
 ONLY_EARLY = "function preProcessScenes(c) { c.scenes.KIND = c.scenes.KIND.filter(s => (s.dateFrom || s.date) < '2020-06-02'); return c }"

@@ -50,8 +50,8 @@ def make_groups(
             for source, scenes, presence in zip(task.sources, task.scenes, presences, strict=True)
         )
         groups.append(Group(usable[chosen], shapes[keep], _take(grids, keep), timelines, np.zeros(len(keep))))
-    for at in turned:
-        problems[int(usable[at])] = (
+    for position in turned:
+        problems[int(usable[position])] = (
             "The rows of the source's pixels do not run from west to east, so sampling.grid 'source' is not possible; use"
             " 'feature' with resx and resy"
         )
