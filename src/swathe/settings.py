@@ -98,6 +98,7 @@ class LimitSettings(Section):
     side_cells: int = Field(default=2_500, ge=1)
     intervals: int = Field(default=20_000, ge=1)
     histogram_bins: int = Field(default=10_000, ge=1)
+    percentiles: int = Field(default=1_000, ge=1)
     request_bytes: int = Field(default=8 * 2**20, ge=1)
     script_chars: int = Field(default=500_000, ge=1)
     script_setup_s: float = Field(default=5.0, gt=0)

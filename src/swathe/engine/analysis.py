@@ -11,7 +11,7 @@ import shapely
 from swathe.catalog.scene import Scene
 from swathe.catalog.search import boxes_meet
 from swathe.engine.cost import area_factor, band_factor
-from swathe.engine.inputs import SourceInput
+from swathe.engine.inputs import SourceInput, with_reference
 from swathe.engine.payload import pack
 from swathe.engine.plan import FeatureOutline, lonlat_bounds, plan_units
 from swathe.engine.presence import metres_per_unit
@@ -48,7 +48,9 @@ def analyse(
             float(finite[:, 2].max()),
             float(finite[:, 3].max()),
         )
-    scenes = [_scenes_of(request, source, intervals, box, find_scenes, notes) for source in sources]
+    found = [_find(request, source, intervals, box, find_scenes, notes) for source in sources]
+    sources = [with_reference(source, members) for source, members in zip(sources, found, strict=True)]
+    scenes = [_complete(source, members, notes) for source, members in zip(sources, found, strict=True)]
     result_bands = sum(len(output.bands) for output in script.outputs)
     units = plan_units(
         outline, file.epsg, sources, scenes, intervals, result_bands, settings.limits, settings.dask.workers
@@ -78,7 +80,7 @@ def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[S
     return near
 
 
-def _scenes_of(
+def _find(
     request: StatisticsRequest,
     source: SourceInput,
     intervals: Sequence[TimeRange],
@@ -86,7 +88,7 @@ def _scenes_of(
     find_scenes: Callable[..., list[Scene]],
     notes: list[str],
 ) -> list[Scene]:
-    """The scenes of a source that have every band; raises BandMissing where none of many has one of them."""
+    """The scenes of a source over the features, in the time that the request and its filter leave."""
     if box is None:
         return []
     data_filter = request.input.data[source.number].data_filter
@@ -95,6 +97,13 @@ def _scenes_of(
         own = data_filter.time_range.to_range(f"input->data[{source.number}]->dataFilter->timeRange")
         start, end = max(start, own.start), min(end, own.end)
     found = find_scenes(source, start=start, end=end, bbox=box, max_cloud_cover=data_filter.max_cloud_coverage)
+    if not found:
+        notes.append(f"Collection '{source.collection.type}' has no scene over the features in this time")
+    return found
+
+
+def _complete(source: SourceInput, found: Sequence[Scene], notes: list[str]) -> list[Scene]:
+    """The scenes that have every band; raises BandMissing where none of them has one of the bands."""
     complete: list[Scene] = []
     missing: dict[str, int] = {}
     for scene in found:
@@ -111,8 +120,6 @@ def _scenes_of(
         notes.append(
             f"{count} of {len(found)} scenes of '{source.collection.type}' lack the band {name} and are left out"
         )
-    if not found:
-        notes.append(f"Collection '{source.collection.type}' has no scene over the features in this time")
     return complete
 
 

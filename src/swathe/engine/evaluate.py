@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from swathe.evalscript.columns import Evaluated
 from swathe.evalscript.script import Evalscript, OutputSpec, SampleType
-from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout, SwatheError
+from swathe.model.errors import ScriptError, ScriptLost, ScriptMemory, ScriptTimeout, SwatheError
 from swathe.model.statistical import BandStatistics, Calculation, Histogram
 from swathe.outputs.documents import BandResult
 from swathe.statistics.distribution import histograms, percentiles
@@ -146,7 +146,8 @@ class FaultFinder:
 
     The search is bounded: after so many failures without a success between them a range is no longer halved, and a script
     that only ever runs into its time or memory limit is not run again. Finding one bad feature among n takes log2 n
-    failures, each followed by a success, so a few bad features never hide the good ones.
+    failures, each followed by a success, so a few bad features never hide the good ones. Where the script's process was ended
+    from outside, the same is tried once more.
 
     `catches` are the failures that a feature may be to blame for; what trying again can mend is nobody's fault.
     """

@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from swathe.engine.cost import band_factor
-from swathe.engine.evaluate import FaultFinder, chunks, stack_columns, take_statistics
+from swathe.engine.evaluate import FaultFinder, check_outputs, chunks, take_statistics
 from swathe.engine.groups import make_groups
 from swathe.engine.outbox import deliver_documents
 from swathe.engine.reading import CellIndex, SceneReader
-from swathe.engine.samples import batch_scenes, preprocess
+from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
-from swathe.engine.timeline import Sample, Segment, SourceTimeline, plan_segments
+from swathe.engine.timeline import Segment, plan_segments
 from swathe.engine.values import Document, Stopped, UnitReport
-from swathe.evalscript.columns import BandColumn, Batch, SourceColumns
+from swathe.evalscript.columns import Batch
 from swathe.evalscript.script import Mosaicking
 from swathe.features.geopackage import polygons_from_wkb
 from swathe.grids.cover import cover
@@ -163,16 +163,19 @@ class _GroupRun:
         interval = self._task.intervals[number]
         begin, end = int(self._cells.starts[first]), int(self._cells.starts[last])
         sources = [
-            _source_columns(timeline, samples, [mosaics[sample.layer] for sample in samples], begin, end)
+            source_columns(timeline, samples, [mosaics[sample.layer] for sample in samples], begin, end)
             for timeline, mosaics, samples in zip(self._group.timelines, columns, segment.samples, strict=True)
         ]
         batch = Batch(tuple(sources), format_time(interval.start), format_time(interval.end))
-        evaluated = self._tools.host.evaluate(self._task.script, batch)
+        script = updated_script(segment, self._task.script, self._group.timelines, interval, self._tools.host)
+        if script is not self._task.script:
+            check_outputs(script, {})
+        evaluated = self._tools.host.evaluate(script, batch)
         weights = self._cells.weights
         try:
             results = take_statistics(
                 evaluated,
-                self._task.script,
+                script,
                 self._task.request.calculations,
                 starts=self._cells.starts[first : last + 1] - begin,
                 sample_count=self._samples[first:last],
@@ -198,28 +201,3 @@ class _GroupRun:
         kind = "TIMEOUT" if isinstance(error, ScriptTimeout) else "EXECUTION_ERROR"
         self._group.entries.append(IntervalEntry(interval, first, last - first, error=(kind, error.message)))
 
-
-def _source_columns(
-    timeline: SourceTimeline, samples: Sequence[Sample], layers: Sequence[Mosaic], begin: int, end: int
-) -> SourceColumns:
-    """The columns of cells `begin` to `end` of one source; without any sample there are none, of no rows."""
-    source = timeline.source
-    if layers:
-        bands = {
-            band.name: BandColumn(*stack_columns([layer.bands[band.name] for layer in layers], begin, end))
-            for band in source.bands
-        }
-        mask = np.stack([layer.data_mask[begin:end] for layer in layers])
-    else:
-        bands = {band.name: BandColumn(np.zeros((0, end - begin), np.uint8)) for band in source.bands}
-        mask = np.zeros((0, end - begin), np.uint8)
-    orbits, scenes = batch_scenes(timeline, samples)
-    return SourceColumns(
-        source.spec.datasource,
-        source.mosaicking,
-        bands,
-        mask,
-        orbits=orbits,
-        scenes=scenes,
-        normalization_factor=source.collection.normalization_factor,
-    )

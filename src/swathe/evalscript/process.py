@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
+from swathe.model.errors import ScriptError, ScriptLost, ScriptMemory, ScriptTimeout
 
 _CHILD = Path(__file__).with_name("child.py")
 _ANSWER_BYTES = 64 * 2**20
@@ -193,7 +193,7 @@ class ScriptProcess:
             return ScriptError(f"The process that runs evalscripts could not start: {last[0][:300]}")
         if code is not None and code < 0:
             name = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else str(-code)
-            return ScriptError(f"The process that ran the evalscript was ended by {name} while {doing}.")
+            return ScriptLost(f"The process that ran the evalscript was ended by {name} while {doing}.")
         return ScriptError(f"The process that ran the evalscript ended unexpectedly while {doing}.")
 
 

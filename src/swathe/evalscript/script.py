@@ -322,24 +322,44 @@ def is_simple(text: str) -> bool:
     return re.search(r"(?<![\w$.])(setup|evaluatePixel)(?![\w$])", code) is None
 
 
-def simple_script(text: str, known_bands: Iterable[str]) -> str:
+def simple_bands(text: str, known_bands: Iterable[str]) -> tuple[str, ...]:
+    """The known bands, and dataMask, that a simple script names.
+
+    Raises:
+        ScriptError: it names none of them.
+    """
+    words = set(re.findall(r"(?<![\w$.])[A-Za-z_$][\w$]*", _NOISE.sub(" ", text)))
+    bands = tuple(band for band in dict.fromkeys([*known_bands, "dataMask"]) if band in words)
+    if not bands:
+        raise ScriptError("The evalscript has no function setup() and names no band of the collection.")
+    return bands
+
+
+def simple_script(text: str, known_bands: Iterable[str], first: Mapping[str, float] | None = None) -> str:
     """The V3 script that a simple script stands for: a function body of the bands it names.
 
-    It has as many output bands as it returns for a pixel of zeros. Lines keep their numbers.
+    It has as many output bands as it returns for the `first` pixel, whose bands are 0 where that does not say. Lines
+    keep their numbers.
 
     Raises:
         ScriptError: the script names none of the known bands.
     """
-    code = _NOISE.sub(" ", text)
-    words = set(re.findall(r"(?<![\w$.])[A-Za-z_$][\w$]*", code))
-    bands = [band for band in dict.fromkeys([*known_bands, "dataMask"]) if band in words]
-    if not bands:
-        raise ScriptError("The evalscript has no function setup() and names no band of the collection.")
+    bands = simple_bands(text, known_bands)
+    values = {band: float((first or {}).get(band, 0.0)) for band in bands}
     names = ", ".join(bands)
-    zeros = ", ".join(f"{band}: 0" for band in bands)
+    pixel = ", ".join(f"{band}: {_number_text(value)}" for band, value in values.items())
     listed = ", ".join(f'"{band}"' for band in bands)
     return (
-        f"function setup() {{ const first = evaluatePixel({{{zeros}}}); return {{ input: [{listed}], "
+        f"function setup() {{ const first = evaluatePixel({{{pixel}}}); return {{ input: [{listed}], "
         "output: { bands: Array.isArray(first) ? first.length : 1 } }; } "
         f"function evaluatePixel({{{names}}}) {{ {text}\n}}\n"
     )
+
+
+def _number_text(value: float) -> str:
+    """A number as JavaScript writes it."""
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from swathe.jobs.states import is_unhealthy
 from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError
+from swathe.storage.folder import write_whole
 
 if TYPE_CHECKING:
     from swathe.engine.values import Analysis, Document, UnitReport
@@ -141,13 +141,10 @@ class FolderDelivery:
         Raises:
             StoreUnavailable: the folder does not take them.
         """
-        hidden = self.folder / f".{os.getpid()}.part"
         for document in documents:
             try:
-                hidden.write_bytes(document.data)
-                hidden.replace(self.folder / f"{document.feature_id}.json")
+                write_whole(self.folder / f"{document.feature_id}.json", document.data, durable=False)
             except OSError as error:
-                hidden.unlink(missing_ok=True)
                 raise StoreUnavailable(f"{self.folder} cannot be written to: {error.strerror}") from None
 
 

@@ -84,6 +84,10 @@ class ScriptMemory(ScriptError):
     """The evalscript asked for more memory than it may have and was ended."""
 
 
+class ScriptLost(ScriptError):
+    """The process that ran the evalscript was ended from outside, or by a fault of its own; trying again may help."""
+
+
 class FeaturesInvalid(SwatheError):
     """The GeoPackage as a whole cannot be used (a single bad feature is a result of its own, not this)."""
 

@@ -22,6 +22,8 @@ from swathe.model.statistical import Histogram
 
 Floats = npt.NDArray[np.float64]
 
+_COUNTABLE = 2.0**53
+
 
 def percentiles(
     values: npt.NDArray[np.generic],
@@ -146,6 +148,11 @@ def bin_edges(wanted: Histogram, minimum: float, maximum: float, max_bins: int) 
     high = maximum if wanted.high_edge is None else float(wanted.high_edge)
     if math.isnan(low) or math.isnan(high):
         return np.zeros(1)
+    # an edge that is given may lie beyond all samples
+    if wanted.high_edge is None:
+        high = max(low, high)
+    elif wanted.low_edge is None:
+        low = min(low, high)
     if wanted.n_bins is not None:
         _check_bins(wanted.n_bins, max_bins)
         width = (high - low) / wanted.n_bins
@@ -154,6 +161,7 @@ def bin_edges(wanted: Histogram, minimum: float, maximum: float, max_bins: int) 
         return edges
     width = float(wanted.bin_width or 1)
     parts = max(0.0, (high - low) / width)
+    parts = min(parts, _COUNTABLE)
     count = max(1, math.ceil(parts - 1e-9 * max(1.0, parts)))
     _check_bins(count, max_bins)
     edges = low + np.arange(count + 1, dtype=np.float64) * width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -31,19 +32,48 @@ def _read_part(descriptor: int, start: int, length: int) -> bytes:
     return data
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes under another name, makes it durable, and renames: nobody ever sees a part of it."""
+def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file that nobody ever sees a part of, and that outlives a power failure if `durable`.
+
+    Where the system can, it has no name before it is complete, so a killed process leaves nothing behind. Only replacing
+    a file takes a second, hidden name, for a moment and for the complete content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
+    descriptor = _open_unfinished(unfinished)
     try:
-        with unfinished.open("xb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(descriptor)
+            if not unfinished.exists():
+                try:
+                    _name(descriptor, path)
+                    return
+                except FileExistsError:
+                    _name(descriptor, unfinished)
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _name(descriptor: int, path: Path) -> None:
+    """Gives a nameless file a name (open(2), O_TMPFILE). Only with a folder's descriptor does Python follow the link."""
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _open_unfinished(path: Path) -> int:
+    """A new file to write to: one without a name in the folder of `path`, else `path` itself."""
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            # file systems and kernels without it
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                raise
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
 
 
 def list_files(folder: Path) -> Iterator[Path]:
