@@ -255,6 +255,71 @@ def test_wrong_fields_are_named_when_the_request_is_made(server: Serving) -> Non
     assert "sentinel-2-l2a" in unknown["message"]
 
 
+def test_published_client_makes_a_job_from_a_statistical_request_and_stops_it(
+    server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sentinelhub
+    from sentinelhub.data_utils import statistical_to_dataframe
+
+    import swathe.client
+
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    made = server.client("published")
+    config = sentinelhub.SHConfig(use_defaults=True)
+    config.sh_client_id, config.sh_client_secret = made["client_id"], made["client_secret"]
+    config.sh_base_url, config.sh_token_url = server.url, f"{server.url}/oauth/token"
+    shutil.copy(
+        make_geopackage(tmp_path / "f.gpkg", [field(500_000 + 200 * k) for k in range(4)], identifiers=list("abcd")),
+        server.buckets / "in" / "published.gpkg",
+    )
+    statistical = sentinelhub.SentinelHubStatistical(
+        aggregation=sentinelhub.SentinelHubStatistical.aggregation(
+            evalscript=NDVI, time_interval=("2020-06-01", "2020-06-10"), aggregation_interval="P1D", resolution=(10, 10)
+        ),
+        input_data=[
+            sentinelhub.SentinelHubStatistical.input_data(
+                sentinelhub.DataCollection.SENTINEL2_L2A.define_from("here", service_url=server.url), maxcc=0.8
+            )
+        ],
+        bbox=sentinelhub.BBox((500_000, 5_000_000, 500_100, 5_000_100), crs=sentinelhub.CRS("32633")),
+        calculations={"ndvi": {"statistics": {"default": {"percentiles": {"k": [33, 75, 90]}}}}},
+        config=config,
+    )
+    batch = sentinelhub.SentinelHubBatchStatistical(config)
+    place = batch.s3_specification(url="s3://in/published.gpkg", access_key="a", secret_access_key="b")
+    output = batch.s3_specification(url="s3://out/published", access_key="a", secret_access_key="b")
+    request = batch.create_from_request(statistical, place, output)
+    batch.start_job(request)
+    ours = swathe.client.SentinelHubBatchStatistical(config)
+    done = ours.wait(request.request_id, progress=False, timeout=60)
+    frame = ours.results(done, local_root=str(server.buckets)).to_dataframe()
+    assert sorted(frame["identifier"].unique()) == list("abcd")
+    assert set(frame["p33.0"]) == {np.float32((2000 - 1000) / 3000)}
+    documents = [
+        json.loads((server.buckets / "out/published" / done.request_id / f"{key}.json").read_bytes()) for key in (1, 2)
+    ]
+    published = statistical_to_dataframe([document["response"] for document in documents])
+    assert set(published["ndvi_value_sampleCount"]) == {100}
+    assert set(published["ndvi_value_percentiles_33.0"]) == {float(np.float32(1 / 3))}
+
+    endless = batch.create_from_request(statistical, place, output)
+    body = json.loads(json.dumps(endless.request))
+    body["aggregation"]["evalscript"] = MASK_ALONE.replace("return {a", "for (;;); return {a")
+    slow = batch.create(
+        input_features=place,
+        input_data=body["input"]["data"],
+        aggregation=body["aggregation"],
+        calculations=None,
+        output=output,
+    )
+    batch.start_job(slow)
+    http = server.session(made)
+    wait_for(http, slow.request_id, "PROCESSING", "STOPPED", seconds=60)
+    if batch.get_request(slow).status is sentinelhub.BatchRequestStatus.PROCESSING:
+        batch.stop_job(slow)
+    assert wait_for(http, slow.request_id, seconds=30)["status"] == "STOPPED"
+
+
 def test_delivery_to_a_second_kind_of_store(tmp_path: Path) -> None:
     values = np.arange(1, 65 * 65 + 1, dtype=np.uint16).reshape(65, 65)
     items = [make_scene(tmp_path / "scenes", "S", "2020-06-01T10:00:00Z", {"B04": values, "B08": values[::-1].copy()})]

@@ -73,6 +73,21 @@ def _level_edges(xy, ring_starts, first_ring, last_ring):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
+def _advance(edges, active, n_active, coming, row):  # type: ignore[no-untyped-def]
+    """Takes in the edges that begin in a row and lets go of those that ended above it: how many are active, what comes."""
+    while coming < len(edges) and edges[coming, 0] < row + 1:
+        active[n_active] = coming
+        n_active += 1
+        coming += 1
+    kept = 0
+    for j in range(n_active):
+        if edges[active[j], 2] > row:
+            active[kept] = active[j]
+            kept += 1
+    return kept, coming
+
+
+@njit(cache=True, nogil=True)
 def _crossings(edges, active, n_active, y, out):  # type: ignore[no-untyped-def]
     """x where the active edges cross the line `y`, sorted into `out`; the upper end belongs to an edge, the lower not."""
     n = 0
@@ -134,16 +149,7 @@ def runs_of_polygons(xy, ring_starts, feature_rings, width, height, rule):  # ty
         for row in range(top, h):
             if coming == n_edges and n_active == 0 and len(level) == 0:
                 break
-            while coming < n_edges and edges[coming, 0] < row + 1:
-                active[n_active] = coming
-                n_active += 1
-                coming += 1
-            kept = 0
-            for j in range(n_active):
-                if edges[active[j], 2] > row:
-                    active[kept] = active[j]
-                    kept += 1
-            n_active = kept
+            n_active, coming = _advance(edges, active, n_active, coming, row)
             low, high = w, 0
             for k in range(sublines):
                 y = row + (k + 0.5) / sublines
@@ -255,16 +261,7 @@ def coverage_of_polygons(xy, ring_starts, feature_rings, width, height, least): 
         n_active = 0
         coming = 0
         for row in range(h):
-            while coming < n_edges and edges[coming, 0] < row + 1:
-                active[n_active] = coming
-                n_active += 1
-                coming += 1
-            kept = 0
-            for j in range(n_active):
-                if edges[active[j], 2] > row:
-                    active[kept] = active[j]
-                    kept += 1
-            n_active = kept
+            n_active, coming = _advance(edges, active, n_active, coming, row)
             if n_active == 0:
                 continue
             area[:] = 0.0
