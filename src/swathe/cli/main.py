@@ -13,7 +13,7 @@ from swathe import __version__
 from swathe.model.errors import SwatheError
 
 # Each has `register(app)`, which adds its commands.
-_COMMANDS = ("swathe.cli.serve", "swathe.cli.clients", "swathe.cli.statistics")
+_COMMANDS = ("swathe.cli.serve", "swathe.cli.clients", "swathe.cli.statistics", "swathe.cli.evalscript")
 
 _wants_traceback = False
 

@@ -54,6 +54,8 @@ def check_outputs(script: Evalscript, calculations: Mapping[str, Calculation]) -
         if name not in outputs:
             raise ScriptError(f"calculations names '{name}', but the script's outputs are {', '.join(outputs)}")
         for band in {**(calculation.statistics or {}), **(calculation.histograms or {})}:
+            if "updateOutput" in script.functions:
+                continue  # which bands there are is not known before the scenes are
             if band != "default" and band not in outputs[name].bands:
                 raise ScriptError(
                     f"calculations.{name} names the band '{band}', but that output has {', '.join(outputs[name].bands)}"
@@ -173,7 +175,10 @@ class FaultFinder:
             failed(first, last, self._costly[-1])
             return
         try:
-            work(first, last)
+            try:
+                work(first, last)
+            except ScriptLost:
+                work(first, last)
         except self._catches as error:
             if error.retryable:
                 raise

@@ -120,8 +120,8 @@ def _positions(
             break
         at_x, at_y = transformer(epsg, raster.epsg).transform(x[open_], y[open_])
         a, b, c, d, e, f = raster.inverse
-        column, line = a * at_x + b * at_y + c, d * at_x + e * at_y + f
         with np.errstate(invalid="ignore"):
+            column, line = a * at_x + b * at_y + c, d * at_x + e * at_y + f
             inside = (column >= 0) & (line >= 0) & (column < raster.width) & (line < raster.height)
         group[open_[inside]] = number
         row[open_[inside]] = line[inside]

@@ -87,9 +87,7 @@ def updated_script(
     """
     if "updateOutput" not in script.functions:
         return script
-    told = tuple(
-        source_scenes(timeline, samples) for timeline, samples in zip(timelines, segment.samples, strict=True)
-    )
+    told = tuple(source_scenes(timeline, samples) for timeline, samples in zip(timelines, segment.samples, strict=True))
     return host.update_output(
         script, told, time_from=format_time(interval.start), time_to=format_time(interval.end), key=key
     )

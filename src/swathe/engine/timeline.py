@@ -85,6 +85,16 @@ def signature_order(presences: Sequence[Presence]) -> npt.NDArray[np.int64]:
     return np.argsort(first[group.ravel()], kind="stable")
 
 
+def same_presence(presences: Sequence[Presence]) -> list[tuple[int, int]]:
+    """Runs of features (first, last excluded) that lie side by side and have the same scenes."""
+    count = len(presences[0])
+    differs = np.zeros(max(0, count - 1), np.bool_)
+    for presence in presences:
+        differs |= np.any(presence[1:] != presence[:-1], axis=1)
+    cuts = [0, *(np.flatnonzero(differs) + 1).tolist(), count]
+    return [(first, last) for first, last in pairwise(cuts) if first < last]
+
+
 @dataclass(frozen=True)
 class Segment:
     """Features `first` to `last` (excluded), which have the same samples in an interval, one tuple per source."""

@@ -19,7 +19,7 @@ from swathe.engine.outbox import deliver_documents
 from swathe.engine.reading import CellIndex, SceneReader
 from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
-from swathe.engine.timeline import Segment, plan_segments
+from swathe.engine.timeline import Segment, plan_segments, same_presence
 from swathe.engine.values import Document, Stopped, UnitReport
 from swathe.evalscript.columns import Batch
 from swathe.evalscript.script import Mosaicking
@@ -99,17 +99,29 @@ class _GroupRun:
             except ScriptError as error:
                 self._fail(interval, segment.first, segment.last, error)
 
+        try:
+            self._compute(number, ready)
+        except SourceError as error:
+            if error.retryable:
+                raise
+            self._compute_apart(number, ready)
+
+    def _compute_apart(self, number: int, segments: Sequence[Segment]) -> None:
+        """As `_compute` where a raster cannot be read, which fails the features that need it and not their neighbours.
+
+        Features with the same scenes are tried together: where the search is given up, only they fail.
+        """
+
         def within(first: int, last: int) -> list[Segment]:
-            return [part for segment in ready if (part := segment.within(first, last)) is not None]
+            return [part for segment in segments if (part := segment.within(first, last)) is not None]
 
         def unreadable(first: int, last: int, error: SwatheError) -> None:
             for segment in within(first, last):
-                self._fail(interval, segment.first, segment.last, error)
+                self._fail(self._task.intervals[number], segment.first, segment.last, error)
 
-        # a raster that cannot be read fails the features that need it, not their neighbours
-        FaultFinder(SourceError).run(
-            0, len(group.members), lambda first, last: self._compute(number, within(first, last)), unreadable
-        )
+        for first, last in same_presence([timeline.presence for timeline in self._group.timelines]):
+            if within(first, last):
+                FaultFinder(SourceError).run(first, last, lambda a, b: self._compute(number, within(a, b)), unreadable)
 
     def _compute(self, number: int, segments: Sequence[Segment]) -> None:
         """Reads what some segments need in an interval, then takes them through the script."""
@@ -200,4 +212,3 @@ class _GroupRun:
     def _fail(self, interval: TimeRange, first: int, last: int, error: SwatheError) -> None:
         kind = "TIMEOUT" if isinstance(error, ScriptTimeout) else "EXECUTION_ERROR"
         self._group.entries.append(IntervalEntry(interval, first, last - first, error=(kind, error.message)))
-

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from swathe.model.errors import SceneUnreadable, StorageError
 from swathe.rasters.codecs import Pixels
 from swathe.rasters.counters import ReadCounters
-from swathe.rasters.gdal import GdalRaster
 from swathe.rasters.plain import Batch, HeaderReader, Part, PlainTiff, cut_parts, decode_block, open_plain, plan_batches
 from swathe.rasters.source import RasterInfo
 from swathe.rasters.tiff import TiffBroken
 from swathe.storage import ObjectStores, SourceFiles
 from swathe.storage.sources import local_path
+
+if TYPE_CHECKING:
+    from swathe.rasters.gdal import GdalRaster
 
 MAX_BLOCK_BYTES = 128 * 2**20
 _KNOWN_RASTERS = 4096
@@ -160,7 +162,7 @@ class BlockReader:
         finally:
             self._count(ReadCounters(requests=read.requests, bytes_read=read.bytes_read))
         if plain is None:
-            return GdalRaster(self._files, href, self._count_fetched).info(MAX_BLOCK_BYTES)
+            return self._gdal(href).info(MAX_BLOCK_BYTES)
         for image in plain.levels:
             item_bytes = image.dtype.itemsize if image.dtype else 1
             bands = 1 if image.is_separate else image.samples
@@ -206,8 +208,12 @@ class BlockReader:
     def _read_gdal(
         self, info: RasterInfo, bands: tuple[int, ...], blocks: list[Block], level: int
     ) -> Iterator[tuple[Block, Pixels]]:
-        raster = GdalRaster(self._files, info.href, self._count_fetched)
-        return raster.read(info, level, bands, blocks)
+        return self._gdal(info.href).read(info, level, bands, blocks)
+
+    def _gdal(self, href: str) -> GdalRaster:
+        from swathe.rasters.gdal import GdalRaster  # here, since GDAL takes time and memory that most rasters never need
+
+        return GdalRaster(self._files, href, self._count_fetched)
 
     def _count_fetched(self, size: int) -> None:
         self._count(ReadCounters(requests=1, bytes_read=size))

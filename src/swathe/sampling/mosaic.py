@@ -66,10 +66,10 @@ def mosaic(
     columns: dict[str, tuple[npt.NDArray[np.generic], float, float]] = {}
     filled = np.zeros(cells, np.uint8)
     for scene in scenes:
+        if filled.all():  # also where there are no cells at all
+            break
         wanted = over(scene)
         if columns:
-            if filled.all():
-                break
             empty = (filled == 0).view(np.uint8)
             wanted = empty if wanted is None else wanted & empty
         if wanted is not None and not wanted.any():
