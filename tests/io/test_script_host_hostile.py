@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from swathe.evalscript.columns import BandColumn, Batch, SourceColumns
 from swathe.evalscript.runtime import ScriptHost, ScriptLimits
 from swathe.evalscript.script import Mosaicking
-from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
+from swathe.model.errors import ScriptError, ScriptLost, ScriptMemory, ScriptTimeout
 
 LIMITS = ScriptLimits(setup_s=0.8, evaluate_s=0.8, s_per_million_cells=0.8, heap_bytes=48 * 2**20, process_bytes=2**30)
 SETUP = "function setup() { return {input: ['x'], output: {bands: 1, sampleType: 'FLOAT32'}} }\n"
@@ -129,7 +129,7 @@ def test_a_killed_process_is_an_error_and_no_hang(host: ScriptHost) -> None:
     timer.start()
     with pytest.raises(ScriptError, match="was ended by SIGKILL while running evaluatePixel") as caught:
         host.evaluate(script, BATCH)
-    assert type(caught.value) is ScriptError
+    assert type(caught.value) is ScriptLost
     assert run(host, HARMLESS) == [2, 4, 6]
 
 

@@ -211,7 +211,8 @@ class BlockReader:
         return self._gdal(info.href).read(info, level, bands, blocks)
 
     def _gdal(self, href: str) -> GdalRaster:
-        from swathe.rasters.gdal import GdalRaster  # here, since GDAL takes time and memory that most rasters never need
+        # GDAL takes time and memory that most rasters never need
+        from swathe.rasters.gdal import GdalRaster
 
         return GdalRaster(self._files, href, self._count_fetched)
 

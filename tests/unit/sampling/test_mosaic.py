@@ -128,7 +128,15 @@ def test_without_scenes_nothing_has_data() -> None:
     np.testing.assert_equal(shown(Scenes().lay([], 3, fill_nan=True)), [NAN] * 3)
 
 
-def test_no_cells_need_one_scene_at_most() -> None:
+def test_no_cells_need_no_scene() -> None:
     scenes = Scenes({"a": band([], "")}, {"a": band([], "")})
     assert scenes.lay([0, 1], 0).data_mask.tolist() == []
-    assert len(scenes.fetched) <= 1
+    assert scenes.fetched == []
+
+
+def test_a_scene_gives_values_only_to_the_cells_it_lies_over() -> None:
+    scenes = Scenes({"a": band([1, 1, 1, 1], "1111")}, {"a": band([2, 2, 2, 2], "1111")}, {"a": band([3] * 4, "1111")})
+    over = {0: np.array([0, 1, 0, 0], np.uint8), 1: np.array([0, 1, 1, 0], np.uint8), 2: np.array([0, 1, 1, 0], np.uint8)}
+    found = mosaic([0, 1, 2], scenes.fetch, ["a"], 4, fill_nan=False, over=over.__getitem__)
+    assert (shown(found), found.data_mask.tolist()) == ([0, 1, 2, 0], [0, 1, 1, 0])
+    assert scenes.fetched == [(0, "0100"), (1, "0010")]
