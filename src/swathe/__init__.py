@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from swathe.engine.evaluation import EvaluationResult, SceneArrays, SourceArrays, evaluate
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["EvaluationResult", "SceneArrays", "SourceArrays", "__version__", "evaluate"]
 
-_EVALUATION = frozenset({"EvaluationResult", "SceneArrays", "SourceArrays", "evaluate"})
+# Their types are in `__init__.pyi`.
+_EVALUATION = ("EvaluationResult", "SceneArrays", "SourceArrays", "evaluate")
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +31,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_EVALUATION})

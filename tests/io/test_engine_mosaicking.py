@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from builders import make_request
-from engines import LEFT, TOP, Run, World, box, value_script
+from engines import LEFT, TOP, Run, World, box, run, value_script
 
 LIST = "return {v: [s.length, ...[0, 1, 2].map(i => i < s.length ? s[i].B04 : -1)], dataMask: [1]}"
 LIST_OUTPUT = '{id: "v", bands: ["n", "first", "second", "third"], sampleType: TYPE}, {id: "dataMask", bands: 1}'
@@ -235,8 +235,6 @@ def test_two_collections_in_one_script(world: World, tmp_path: Path) -> None:
     more = other.settings(type_="sentinel-2-l1c")
     settings = settings.model_copy(update={"collections": settings.collections + more.collections})
     world.parcels(box(1, 1))
-    from engines import run
-
     data = [{"type": "sentinel-2-l1c", "id": "new"}, {"type": "sentinel-2-l2a", "id": "old"}]
     found = run(settings, world.geopackage, make_request(FUSION, data=data))
     assert found.days() == ["2020-06-01", "2020-06-02", "2020-06-03"]
@@ -247,7 +245,10 @@ def test_two_collections_in_one_script(world: World, tmp_path: Path) -> None:
     assert found.cost_pu == pytest.approx(0.01 * (1 / 3 * 2 + 2 / 3 * 2))
 
 
-ONLY_EARLY = "function preProcessScenes(c) { c.scenes.KIND = c.scenes.KIND.filter(s => (s.dateFrom || s.date) < '2020-06-02'); return c }"
+ONLY_EARLY = """function preProcessScenes(c) {
+  c.scenes.KIND = c.scenes.KIND.filter(s => (s.dateFrom || s.date) < '2020-06-02')
+  return c
+}"""
 
 
 @pytest.mark.parametrize(("mosaicking", "kind"), [("ORBIT", "orbits"), ("TILE", "tiles")])

@@ -99,7 +99,9 @@ def test_the_sampling_is_written_where_it_is_not_the_default(ramp: World, sampli
     found = ramp.run(make_request(value_script(), sampling=sampling, **size))
     assert found.documents[1].get("sampling") == said
     assert found.means() == [21]
-    ramp.parcels(shapely.Polygon([(LEFT, TOP), (LEFT + 10, TOP), (LEFT + 10, TOP - 10), (LEFT, TOP), (LEFT, TOP)]), None)
+    ramp.parcels(
+        shapely.Polygon([(LEFT, TOP), (LEFT + 10, TOP), (LEFT + 10, TOP - 10), (LEFT, TOP), (LEFT, TOP)]), None
+    )
     failed = ramp.run(make_request(value_script(), sampling=sampling, **size)).documents[2]
     assert failed.get("sampling") == said
 
@@ -188,7 +190,9 @@ TWO = '{id: "v", bands: 1, sampleType: TYPE}, {id: "w", bands: 1, sampleType: TY
         ('["mask"]', "[s.B04 > 20]", (3, 3)),
     ],
 )
-def test_data_mask_of_all_of_some_and_of_each_output(ramp: World, mask: str, value: str, counts: tuple[int, int]) -> None:
+def test_data_mask_of_all_of_some_and_of_each_output(
+    ramp: World, mask: str, value: str, counts: tuple[int, int]
+) -> None:
     body = f"return {{v: [s.B04], w: [s.B04], dataMask: {value}}}"
     found = ramp.run(make_request(value_script(outputs=TWO.replace("MASK", mask), body=body)))
     valid = tuple(6 - found.stats(output=output)["noDataCount"] for output in ("v", "w"))
@@ -380,7 +384,10 @@ def test_two_zones_over_features_in_a_third_crs(world: World) -> None:
     zones(world)
     change = Transformer.from_crs(4326, 3035, always_xy=True)
     shapes = [shapely.box(x - 0.0005, 45.9995, x + 0.0005, 46.0005) for x in (11.985, 12.015)]
-    world.parcels(*[shapely.transform(s, lambda xy: np.stack(change.transform(xy[:, 0], xy[:, 1]), axis=1)) for s in shapes], epsg=3035)
+    world.parcels(
+        *[shapely.transform(s, lambda xy: np.stack(change.transform(xy[:, 0], xy[:, 1]), axis=1)) for s in shapes],
+        epsg=3035,
+    )
     found = world.run(make_request(value_script()))
     assert [found.means(1), found.means(2)] == [[1], [3]]
 
@@ -426,7 +433,13 @@ def test_source_grid_of_a_raster_that_is_turned_is_refused(world: World) -> None
 
 @pytest.mark.parametrize(
     ("mosaicking", "bands", "samples"),
-    [("SIMPLE", ["B04"], 2), ("SIMPLE", ["B04", "B08"], 2), ("ORBIT", ["B04"], 3), ("TILE", ["B04", "B08"], 3), ("SIMPLE", [], 2)],
+    [
+        ("SIMPLE", ["B04"], 2),
+        ("SIMPLE", ["B04", "B08"], 2),
+        ("ORBIT", ["B04"], 3),
+        ("TILE", ["B04", "B08"], 3),
+        ("SIMPLE", [], 2),
+    ],
 )
 def test_processing_units(world: World, mosaicking: str, bands: Sequence[str], samples: int) -> None:
     for name, when in (("a", "2020-06-01T10:00:00Z"), ("b", "2020-06-01T10:00:05Z"), ("c", "2020-06-02T10:00:00Z")):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swathe.catalog.scene import Asset, BandSource, Scene
-from swathe.model.errors import BandMissing, RequestInvalid, SettingsInvalid
+from swathe.model.errors import BandMissing, RequestInvalid, SettingsInvalid, SourceError
 from swathe.settings import BandSettings, CollectionSettings
 
 DN = "DN"
@@ -26,9 +26,10 @@ class BandDefinition:
     """A band of a collection.
 
     `assets` are the keys under which catalogs list it, the first that a scene has is used; `index` is the band in that
-    file, from 1. `units` maps a unit's name in capitals to `(scale, offset)`: value = stored * scale + offset.
-    `nodata` is the stored value that means no data where neither item nor file say; `masks`: whether it makes
-    `dataMask` 0. `resolution_m` is the native pixel, None where unknown.
+    file, from 1. `units` maps a unit's name in capitals to `(scale, offset)`: value = stored * scale + offset; a scale of
+    0 is one that only an item or the configuration can tell. `item_units` are the units for which the scale that an item
+    declares goes first. `nodata` is the stored value that means no data where neither item nor file say; `masks`:
+    whether it makes `dataMask` 0. `resolution_m` is the native pixel, None where unknown.
     """
 
     name: str
@@ -40,17 +41,26 @@ class BandDefinition:
     resolution_m: float | None = None
     masks: bool = True
     sample_format: str = "UINT16"
+    item_units: tuple[str, ...] = field(default=(REFLECTANCE,), compare=False)
 
     def factors(self, unit: str, source: BandSource | None = None) -> tuple[float, float]:
         """`(scale, offset)` from a scene's stored values to a unit.
 
-        REFLECTANCE is what the item declares, where it declares it: baselines and archives differ in their offset. Of
-        everything else, and of items that say nothing, the definition knows. DN is the stored number, not harmonised
-        between baselines.
+        REFLECTANCE, and whatever else is in `item_units`, is what the item declares, where it declares it: baselines
+        and archives differ in their offset. Of everything else, and of items that say nothing, the definition knows. DN
+        is the stored number, not harmonised between baselines.
+
+        Raises:
+            SourceError: neither item nor definition say what the stored numbers are in that unit.
         """
         scale, offset = self.units[unit]
-        if unit == REFLECTANCE and source is not None and source.scale is not None:
+        if unit in self.item_units and source is not None and source.scale is not None:
             return source.scale, source.offset or 0.0
+        if not scale:
+            raise SourceError(
+                f"Neither the scenes' items nor the definition of the collection say what takes the stored numbers of band"
+                f" {self.name} to {unit}; give the band `unit`, `scale` and `offset` in the collection's configuration"
+            )
         return scale, offset
 
 
@@ -98,7 +108,8 @@ def resolve_band(collection: Collection, name: str, unit: str | None = None) -> 
 
 def parse_definition(values: Mapping[str, Any]) -> Collection:
     """A collection from a definition file's tables (`definitions/sentinel-2-l2a.toml` shows all of them)."""
-    units = {name: _parse_units(table) for name, table in values.get("units", {}).items()}
+    tables = values.get("units", {})
+    units = {name: _parse_units(table) for name, table in tables.items()}
     bands = {}
     for name, band in values["bands"].items():
         kind = band.get("units", "raw")
@@ -112,6 +123,7 @@ def parse_definition(values: Mapping[str, Any]) -> Collection:
             resolution_m=band.get("resolution_m"),
             masks=band.get("masks", True),
             sample_format=band.get("sample_format", "UINT16"),
+            item_units=tuple(unit for unit, f in tables.get(kind, {}).items() if f.get("item", unit == REFLECTANCE)),
         )
     return Collection(
         type=values["type"],
@@ -125,7 +137,7 @@ def parse_definition(values: Mapping[str, Any]) -> Collection:
 
 
 def _parse_units(table: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    return {unit: (float(f["scale"]), float(f.get("offset", 0))) for unit, f in table.items()}
+    return {unit: (float(f.get("scale", 0)), float(f.get("offset", 0))) for unit, f in table.items()}
 
 
 def make_collection(
@@ -171,7 +183,12 @@ def _configured(name: str, settings: BandSettings, base: BandDefinition | None) 
             scale if settings.scale is None else settings.scale,
             offset if settings.offset is None else settings.offset,
         )
-        band = replace(band, units={**band.units, unit: factors}, default_unit=unit)
+        own = (
+            tuple(other for other in band.item_units if other != unit)
+            if settings.scale is not None
+            else band.item_units
+        )
+        band = replace(band, units={**band.units, unit: factors}, default_unit=unit, item_units=own)
     if settings.nodata is not None:
         try:
             band = replace(band, nodata=float(settings.nodata))

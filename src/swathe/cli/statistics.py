@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,20 +64,42 @@ def statistics(
                 text = f"{analysis.features:,} features x {analysis.scenes:,} scenes"
                 progress.update(bar, description=text, total=1.0, completed=0.0)
 
-            summary = run_local(
-                settings,
-                body,
-                features,
-                output,
-                on_plan=planned,
-                on_progress=lambda fraction: progress.update(bar, completed=fraction),
-            )
+            with _interruptible():
+                summary = run_local(
+                    settings,
+                    body,
+                    features,
+                    output,
+                    on_plan=planned,
+                    on_progress=lambda fraction: progress.update(bar, completed=fraction),
+                )
     if as_json:
         typer.echo(json.dumps(_to_json(summary, output)))
     else:
         _show(Console(), summary, output)
     if summary.failed and not summary.done:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command as such, also where a library turns the exception into one of its own."""
+    told = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception:
+        if told:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _read_request(path: Path) -> Any:

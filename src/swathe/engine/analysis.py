@@ -11,6 +11,7 @@ import shapely
 from swathe.catalog.scene import Scene
 from swathe.catalog.search import boxes_meet
 from swathe.engine.cost import area_factor, band_factor
+from swathe.engine.evaluate import calculations_of
 from swathe.engine.inputs import SourceInput, with_reference
 from swathe.engine.payload import pack
 from swathe.engine.plan import FeatureOutline, lonlat_bounds, plan_units
@@ -51,9 +52,13 @@ def analyse(
     found = [_find(request, source, intervals, box, find_scenes, notes) for source in sources]
     sources = [with_reference(source, members) for source, members in zip(sources, found, strict=True)]
     scenes = [_complete(source, members, notes) for source, members in zip(sources, found, strict=True)]
-    result_bands = sum(len(output.bands) for output in script.outputs)
+    result_rows = sum(
+        calculation.rows
+        for output in script.outputs
+        for calculation in calculations_of(output, request.calculations).values()
+    )
     units = plan_units(
-        outline, file.epsg, sources, scenes, intervals, result_bands, settings.limits, settings.dask.workers
+        outline, file.epsg, sources, scenes, intervals, result_rows, settings.limits, settings.dask.workers
     )
     cost = float(area_factor(sample_count).sum()) * sum(
         band_factor(source.charged_bands) * _samples(source, members, intervals)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from swathe.engine.values import Analysis, Document, Stopped, UnitReport, WorkUnit
 from swathe.model.errors import LimitExceeded, RequestInvalid
-from swathe.model.statistical import Histogram, StatisticsRequest
+from swathe.model.statistical import StatisticsRequest
 from swathe.model.time import TimeRange, plan_intervals
 from swathe.settings import Settings
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from swathe.features.geopackage import FeatureFile
     from swathe.rasters.blocks import BlockReader
     from swathe.storage import ObjectStores
-
-_COUNTABLE = 2**53
 
 # Heavy libraries are imported where they are used: the server imports this module for `check` alone.
 
@@ -77,7 +75,7 @@ class Engine:
             )
         for output, calculation in request.calculations.items():
             for band, histogram in (calculation.histograms or {}).items():
-                bins = _known_bins(histogram)
+                bins = histogram.known_bins or 0
                 if bins > limits.histogram_bins:
                     raise LimitExceeded(
                         f"The histogram has {bins:,} bins; at most {limits.histogram_bins:,} are allowed",
@@ -280,11 +278,3 @@ class Engine:
                 )
             )
         return self._host
-
-
-def _known_bins(histogram: Histogram) -> int:
-    """How many bins a histogram has whatever the samples are; 0 where it depends on them."""
-    if histogram.bin_width is not None and histogram.low_edge is not None and histogram.high_edge is not None:
-        parts = (float(histogram.high_edge) - float(histogram.low_edge)) / float(histogram.bin_width)
-        return max(1, round(min(parts, _COUNTABLE)))
-    return histogram.n_bins or max(0, len(histogram.bins or ()) - 1)

@@ -17,6 +17,8 @@ from swathe.statistics.distribution import histograms, percentiles
 from swathe.statistics.summary import summarise, valid_cells
 
 DATA_MASK_OUTPUT = "dataMask"
+_NUMBERS_PER_ROW = 6
+_USUAL_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class BandCalculation:
 
     percents: tuple[float, ...]
     histogram: Histogram | None
+
+    @property
+    def rows(self) -> float:
+        """What it takes in memory, in rows of basic statistics."""
+        bins = 0 if self.histogram is None else self.histogram.known_bins or _USUAL_BINS
+        return 1 + (len(self.percents) + 2 * bins) / _NUMBERS_PER_ROW
 
 
 def check_outputs(script: Evalscript, calculations: Mapping[str, Calculation]) -> None:

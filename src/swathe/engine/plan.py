@@ -60,18 +60,22 @@ def plan_units(
     sources: Sequence[SourceInput],
     scenes: Sequence[Sequence[Scene]],
     intervals: Sequence[TimeRange],
-    result_bands: int,
+    result_rows: float,
     limits: LimitSettings,
     workers: int,
 ) -> tuple[UnitPlan, ...]:
-    """Work units of a job, each feature in exactly one."""
+    """Work units of a job, each feature in exactly one.
+
+    Args:
+        result_rows: what a feature's results of one interval take, in rows of basic statistics.
+    """
     if not len(features.ids):
         return ()
     rasters = _rasters(sources, scenes)
     group, row = _positions(features, epsg, rasters)
     order = np.lexsort((features.ids, row, group))
     most_cells = _most_cells(sources, scenes, intervals, limits)
-    most_features = _most_features(scenes, intervals, result_bands, limits)
+    most_features = _most_features(scenes, intervals, result_rows, limits)
     wished = _wished_units(features, rasters, group, sources, scenes, workers)
     cells = features.cells[order]
     # half of the work grows with cells, half with features; rounding must not leave a crumb behind
@@ -158,10 +162,10 @@ def _most_cells(
 
 
 def _most_features(
-    scenes: Sequence[Sequence[Scene]], intervals: Sequence[TimeRange], result_bands: int, limits: LimitSettings
+    scenes: Sequence[Sequence[Scene]], intervals: Sequence[TimeRange], result_rows: float, limits: LimitSettings
 ) -> int:
     busy = min(len(intervals), sum(len(members) for members in scenes))
-    return max(1, limits.unit_rows // max(1, busy * result_bands))
+    return max(1, int(limits.unit_rows / max(1.0, busy * result_rows)))
 
 
 def _wished_units(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,8 @@ from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError
 from swathe.storage.folder import write_whole
 
 if TYPE_CHECKING:
-    from swathe.engine.values import Analysis, Document, UnitReport
+    from swathe.engine.compute import Engine
+    from swathe.engine.values import Analysis, Document, UnitReport, WorkUnit
     from swathe.model.statistical import StatisticsRequest
     from swathe.settings import Settings
 
@@ -102,19 +104,32 @@ def run_local(
                     show()
 
                 work = engine.make_unit(request, analysis, features, unit.index)
-                summary.add(engine.run(work, deliver=FolderDelivery(output).write, on_progress=step))
+                summary.add(_run_here(engine, work, FolderDelivery(output), step))
                 _check_health(summary)
         else:
-            tasks = (
-                (request.model_dump_json(by_alias=True, exclude_none=True), analysis, str(features), str(output), i)
-                for i in range(len(weights))
-            )
+            text = request.model_dump_json(by_alias=True, exclude_none=True)
+            tasks = ((text, analysis, str(features), str(output), index) for index in range(len(weights)))
             for report in _in_processes(pool, settings, tasks, told, fractions, show):
                 summary.add(report)
                 _check_health(summary)
         on_progress(1.0)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def _run_here(
+    engine: Engine, work: WorkUnit, delivery: FolderDelivery, on_progress: Callable[[float], None]
+) -> UnitReport:
+    """Runs a unit in this process, and again where that can help."""
+    attempt = 1
+    while True:
+        try:
+            return engine.run(work, deliver=delivery.write, on_progress=on_progress)
+        except SwatheError as error:
+            if not error.retryable or attempt >= _ATTEMPTS:
+                raise
+        time.sleep(2.0**attempt / 2)
+        attempt += 1
 
 
 def _check_health(summary: LocalSummary) -> None:
@@ -163,6 +178,8 @@ def _start_worker(settings: Settings, told: Any) -> None:
     global _engine, _tell
     from swathe.engine.compute import Engine
 
+    # Ctrl-C reaches every process of the terminal; the first one ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _engine, _tell = Engine(settings), told
 
 

@@ -18,6 +18,8 @@ from swathe.model.time import Duration, LastInterval, TimeRange, parse_duration,
 
 Number = int | float
 
+_COUNTABLE = 2.0**53
+
 
 class Grid(StrEnum):
     """Which cells a feature is sampled at: its own box divided evenly, or the source's pixels."""
@@ -169,6 +171,16 @@ class Histogram(WireModel):
         if self.low_edge is not None and self.high_edge is not None and self.high_edge <= self.low_edge:
             raise ValueError("highEdge must be greater than lowEdge")
         return self
+
+    @property
+    def known_bins(self) -> int | None:
+        """How many bins there are whatever the samples are; None where it depends on them."""
+        if self.bins is not None:
+            return len(self.bins) - 1
+        if self.bin_width is not None and self.low_edge is not None and self.high_edge is not None:
+            parts = (float(self.high_edge) - float(self.low_edge)) / float(self.bin_width)
+            return max(1, round(min(parts, _COUNTABLE)))
+        return self.n_bins
 
 
 class Calculation(WireModel):

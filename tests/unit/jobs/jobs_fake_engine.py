@@ -55,7 +55,9 @@ class FakeEngine:
         assert features.read_bytes() == b"features"
         ids = analysis.units[index].feature_ids
         names = tuple(f"name {number}" for number in ids)
-        return WorkUnit(index, request.model_dump_json(by_alias=True), analysis.payload, 4326, ids, names, (b"",) * len(ids))
+        return WorkUnit(
+            index, request.model_dump_json(by_alias=True), analysis.payload, 4326, ids, names, (b"",) * len(ids)
+        )
 
     def run(
         self,

@@ -19,13 +19,17 @@ from swathe.sampling.locate import CellBlocks, locate
 UTM = SourceGrid(32633, (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_100_000.0), 8, 6)
 
 
-def boxes(*bounds: tuple[float, float, float, float], epsg: int = 32633, pixel: float = 10) -> tuple[Cells, SampleGrids]:
+def boxes(
+    *bounds: tuple[float, float, float, float], epsg: int = 32633, pixel: float = 10
+) -> tuple[Cells, SampleGrids]:
     polygons = np.array([shapely.box(*b) for b in bounds], object)
     grids = feature_grids(np.array(bounds, float), epsg, resolution=(pixel, pixel))
     return cover(polygons, grids, Cover.ALL_TOUCHED), grids
 
 
-def pixels(found: CellBlocks, count: int, source: SourceGrid, block_width: int, block_height: int) -> list[tuple[int, int] | None]:
+def pixels(
+    found: CellBlocks, count: int, source: SourceGrid, block_width: int, block_height: int
+) -> list[tuple[int, int] | None]:
     """Column and row of the source pixel of every cell."""
     places: list[tuple[int, int] | None] = [None] * count
     for k, (row, column) in enumerate(found.blocks.tolist()):
@@ -37,8 +41,12 @@ def pixels(found: CellBlocks, count: int, source: SourceGrid, block_width: int, 
     return places
 
 
-def place(cells: Cells, grids: SampleGrids, source: SourceGrid, block_width: int = 4, block_height: int = 4) -> list[tuple[int, int] | None]:
-    return pixels(locate(cells, grids, source, block_width, block_height), cells.count, source, block_width, block_height)
+def place(
+    cells: Cells, grids: SampleGrids, source: SourceGrid, block_width: int = 4, block_height: int = 4
+) -> list[tuple[int, int] | None]:
+    return pixels(
+        locate(cells, grids, source, block_width, block_height), cells.count, source, block_width, block_height
+    )
 
 
 def test_cells_on_the_sources_pixels_take_them_one_by_one() -> None:
@@ -144,7 +152,16 @@ PAIRS = [
 ]
 
 
-def compare(from_epsg: int, to_epsg: int, pixel: float, at: tuple[float, float], size_m: float, cell_m: float, corners: int, seed: int) -> int:
+def compare(
+    from_epsg: int,
+    to_epsg: int,
+    pixel: float,
+    at: tuple[float, float],
+    size_m: float,
+    cell_m: float,
+    corners: int,
+    seed: int,
+) -> int:
     """Locates the cells of a random polygon and transforms each exactly: the pixels are the same, except where the exact
     place is within 1e-4 pixels of a border. Gives how many cells were compared."""
     rng = np.random.default_rng(seed)
@@ -152,7 +169,9 @@ def compare(from_epsg: int, to_epsg: int, pixel: float, at: tuple[float, float],
     unit = 1 / 111_320 if from_epsg == 4326 else 1.0
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     radius = rng.uniform(0.3, 1.0, corners) * size_m / 2 * unit
-    polygon = shapely.make_valid(shapely.Polygon(np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)))
+    polygon = shapely.make_valid(
+        shapely.Polygon(np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1))
+    )
     polygons = np.array([shapely.Polygon(polygon.convex_hull.exterior)], object)
     grids = feature_grids(shapely.bounds(polygons), from_epsg, resolution=(cell_m * unit, cell_m * unit))
     cells = cover(polygons, grids, Cover.ALL_TOUCHED)
@@ -216,7 +235,9 @@ def test_features_a_hundred_kilometres_wide_are_transformed_cell_by_cell(
 
 
 def test_small_features_are_not_transformed_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_transform_cells", lambda cells, grids, epsg, which: (_none(which), np.zeros(1, np.int64)))
+    monkeypatch.setattr(
+        module, "_transform_cells", lambda cells, grids, epsg, which: (_none(which), np.zeros(1, np.int64))
+    )
     assert compare(32633, 4326, 1e-4, (15.0, 46.0), size_m=300, cell_m=10, corners=6, seed=2) > 100
 
 
@@ -235,7 +256,11 @@ def test_features_where_the_transformation_fails_lie_beyond_the_source() -> None
 
 def test_features_of_both_kinds_in_one_unit() -> None:
     """A large feature between two small ones: each takes its own road."""
-    bounds = [(500_000, 5_100_000, 500_100, 5_100_100), (500_000, 5_000_000, 600_000, 5_100_000), (510_000, 5_090_000, 510_200, 5_090_100)]
+    bounds = [
+        (500_000, 5_100_000, 500_100, 5_100_100),
+        (500_000, 5_000_000, 600_000, 5_100_000),
+        (510_000, 5_090_000, 510_200, 5_090_100),
+    ]
     polygons = np.array([shapely.box(*b) for b in bounds], object)
     grids = feature_grids(np.array(bounds, float), 32633, size=(20, 20))
     cells = cover(polygons, grids, Cover.ALL_TOUCHED)
@@ -246,7 +271,9 @@ def test_features_of_both_kinds_in_one_unit() -> None:
     for f in range(3):
         for row in range(20):
             for column in range(20):
-                lon, lat = change.transform(grids.x0[f] + (column + 0.5) * grids.dx[f], grids.y0[f] - (row + 0.5) * grids.dy[f])
+                lon, lat = change.transform(
+                    grids.x0[f] + (column + 0.5) * grids.dx[f], grids.y0[f] - (row + 0.5) * grids.dy[f]
+                )
                 u, v = (lon - 14.9) / 1e-4, (46.1 - lat) / 1e-4
                 if min(abs(u - round(u)), abs(v - round(v))) > 1e-4:
                     assert found[k] == (int(u), int(v))

@@ -12,7 +12,9 @@ from swathe.sampling.mosaic import Mosaic, SceneBand, mosaic
 NAN = float("nan")
 
 
-def band(values: list[float], data: str, dtype: str = "uint16", scale: float = 1.0, offset: float = 0.0, masks: bool = True) -> SceneBand:
+def band(
+    values: list[float], data: str, dtype: str = "uint16", scale: float = 1.0, offset: float = 0.0, masks: bool = True
+) -> SceneBand:
     has_data = np.array([int(c) for c in data], np.uint8)
     return SceneBand(np.array(values, dtype), has_data, scale, offset, masks)
 
@@ -84,7 +86,9 @@ def test_bands_that_do_not_mask_mask_where_there_are_no_others() -> None:
 
 
 def test_scenes_of_one_meaning_stay_as_they_are_stored() -> None:
-    scenes = Scenes({"a": band([100, 0], "10", scale=0.5, offset=-1)}, {"a": band([0, 300], "01", scale=0.5, offset=-1)})
+    scenes = Scenes(
+        {"a": band([100, 0], "10", scale=0.5, offset=-1)}, {"a": band([0, 300], "01", scale=0.5, offset=-1)}
+    )
     values, scale, offset = scenes.lay([0, 1], 2).bands["a"]
     assert (values.dtype.name, values.tolist(), scale, offset) == ("uint16", [100, 300], 0.5, -1)
 
@@ -136,7 +140,11 @@ def test_no_cells_need_no_scene() -> None:
 
 def test_a_scene_gives_values_only_to_the_cells_it_lies_over() -> None:
     scenes = Scenes({"a": band([1, 1, 1, 1], "1111")}, {"a": band([2, 2, 2, 2], "1111")}, {"a": band([3] * 4, "1111")})
-    over = {0: np.array([0, 1, 0, 0], np.uint8), 1: np.array([0, 1, 1, 0], np.uint8), 2: np.array([0, 1, 1, 0], np.uint8)}
+    over = {
+        0: np.array([0, 1, 0, 0], np.uint8),
+        1: np.array([0, 1, 1, 0], np.uint8),
+        2: np.array([0, 1, 1, 0], np.uint8),
+    }
     found = mosaic([0, 1, 2], scenes.fetch, ["a"], 4, fill_nan=False, over=over.__getitem__)
     assert (shown(found), found.data_mask.tolist()) == ([0, 1, 2, 0], [0, 1, 1, 0])
     assert scenes.fetched == [(0, "0100"), (1, "0010")]
