@@ -154,6 +154,22 @@ def test_update_output_sets_the_bands() -> None:
     assert made[0, 0].tolist() == [4, 1]
 
 
+def test_with_update_output_setup_need_not_say_the_bands() -> None:
+    text = script(
+        "return [1, 2]",
+        output="{id: 'x'}",
+        more="function updateOutput(output) { if (CONDITION) output.x = {bands: ['u', 'v']} }",
+    )
+    source = SourceArrays("s", [scene(1, 1)])
+    found = evaluate(text.replace("CONDITION", "true"), [source])
+    assert found.script.outputs[0].bands == ("u", "v")
+    assert found.outputs["x"][0, 0].tolist() == [255, 255]
+    with pytest.raises(ScriptError, match="the output 'x' has 0 bands; at least one is needed"):
+        evaluate(text.replace("CONDITION", "false"), [source])
+    with pytest.raises(ScriptError, match="`bands` must be a number or a list of names, it is missing"):
+        evaluate(script("return [1]", output="{id: 'x'}"), [source])
+
+
 def never() -> np.ndarray:
     raise AssertionError("read")
 
@@ -297,6 +313,18 @@ def test_what_scripts_are_told_of_scenes() -> None:
         "dataPath": "s3://x/y",
         "shId": "S2A_X",
     }
+
+
+def test_undocumented_members_of_scenes_that_published_scripts_use() -> None:
+    text = script(
+        "const tiles = scenes.s.scenes; let at = -1;"
+        " for (let i = 0; i < tiles.length; i++) if (tiles[i].tileOriginalId.includes('S3A')) at = tiles[i].__idx;"
+        " return [at * 10 + scenes.s.scenes.tiles[at].tileOriginalId.length]",
+        bands='[{datasource: "s", bands: ["a"]}, {datasource: "t", bands: ["a"]}]',
+        mosaicking="TILE",
+    )
+    first = SourceArrays("s", [scene(1, 1, id="S3A_X"), scene(2, 2, id="S3B_X")])
+    assert values(text, first, SourceArrays("t", [scene(1, 1)])) == [[15] * 3] * 2
 
 
 def test_arrays_must_have_one_shape() -> None:

@@ -128,7 +128,14 @@
     if (info.dataGeometry) tile.dataGeometry = info.dataGeometry;
     if (info.dataEnvelope) tile.dataEnvelope = info.dataEnvelope;
     tile[INDEX] = i;
+    undocumented(tile, info, i);
     return tile;
+  };
+
+  // What the hosted service has besides and published scripts look at; not shown, so that lists of tiles stay short.
+  const undocumented = (object, info, i) => {
+    if (info.shId !== undefined) put(object, "tileOriginalId", string(info.shId), false);
+    put(object, "__idx", i, false);
   };
 
   const orbitOf = (info, i, withTiles) => {
@@ -139,6 +146,7 @@
       orbit.tiles = tiles;
     }
     orbit[INDEX] = i;
+    undocumented(orbit, info, i);
     return orbit;
   };
 
@@ -159,6 +167,7 @@
     for (let i = 0; i < items.length; i++) {
       const old = { ...items[i] };
       old.date = new RealDate(items[i].date || items[i].dateFrom);
+      undocumented(old, items[i], i);
       put(scenes, i, old, true);
     }
     const name = source.mosaicking === "ORBIT" ? "orbits" : source.mosaicking === "TILE" ? "tiles" : null;

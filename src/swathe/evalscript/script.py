@@ -227,6 +227,8 @@ def _outputs(raw: object, text: str, auto: SampleType, *, may_be_empty: bool) ->
 
 
 def _output_bands(raw: object, where: str, text: str, *, may_be_empty: bool) -> tuple[str, ...]:
+    if raw is None and may_be_empty:
+        return ()
     if isinstance(raw, str) and raw.isdecimal() and len(raw) < 9:
         raw = int(raw)
     if isinstance(raw, float) and raw.is_integer():
