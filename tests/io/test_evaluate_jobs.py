@@ -168,3 +168,28 @@ def test_level_1_reflectance_that_nobody_knows_fails_and_says_so(tmp_path: Path)
     found = world.run(make_request(text, data=[{"type": "LOTL1"}]), type_="landsat-ot-l1")
     assert found.response()["status"] == "FAILED"
     assert "give the band `unit`, `scale` and `offset`" in found.error()[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("harmonize", "unit", "means"),
+    [
+        (None, "REFLECTANCE", [0.05, 0.05, 0]),
+        (True, "DN", [500, 500, 0]),
+        (False, "REFLECTANCE", [0.05, 0.05, -0.02]),
+        (False, "DN", [500, 1500, 800]),
+    ],
+)
+def test_harmonize_values_as_the_provider_says(
+    tmp_path: Path, harmonize: bool | None, unit: str, means: list[float]
+) -> None:
+    """An old baseline, a new one whose offset is still to be applied, and a negative reflectance there."""
+    world = World(tmp_path)
+    world.scene("old", "2020-06-01", {"B04": 500})
+    world.scene("new", "2020-06-02", {"B04": 1500}, offset=-0.1)
+    world.scene("dark", "2020-06-03", {"B04": 800}, offset=-0.1)
+    world.parcels(box(1, 1))
+    data: dict[str, Any] = {"type": "sentinel-2-l2a"}
+    if harmonize is not None:
+        data["processing"] = {"harmonizeValues": harmonize}
+    text = value_script(bands=["B04"]).replace('"DN"', f'"{unit}"')
+    assert world.run(make_request(text, data=[data])).means() == pytest.approx(means, abs=1e-7)
