@@ -12,10 +12,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from serving import BATCH, ENV, Serving, command, make_inputs, wait_for, write_config
 
 from builders import make_request
 from servers import moto_server
+from serving import BATCH, ENV, Serving, command, make_inputs, wait_for, write_config
 
 # Together in one process, since they share what takes seconds to start.
 pytestmark = pytest.mark.xdist_group("serve")

@@ -29,7 +29,8 @@ class BandDefinition:
     file, from 1. `units` maps a unit's name in capitals to `(scale, offset)`: value = stored * scale + offset; a scale of
     0 is one that only an item or the configuration can tell. `item_units` are the units for which the scale that an item
     declares goes first. `nodata` is the stored value that means no data where neither item nor file say; `masks`:
-    whether it makes `dataMask` 0. `resolution_m` is the native pixel, None where unknown.
+    whether it makes `dataMask` 0. `resolution_m` is the native pixel, None where unknown. `harmonized`: DN is comparable
+    between baselines, and neither DN nor REFLECTANCE is negative.
     """
 
     name: str
@@ -42,13 +43,14 @@ class BandDefinition:
     masks: bool = True
     sample_format: str = "UINT16"
     item_units: tuple[str, ...] = field(default=(REFLECTANCE,), compare=False)
+    harmonized: bool = False
 
     def factors(self, unit: str, source: BandSource | None = None) -> tuple[float, float]:
         """`(scale, offset)` from a scene's stored values to a unit.
 
         REFLECTANCE, and whatever else is in `item_units`, is what the item declares, where it declares it: baselines
         and archives differ in their offset. Of everything else, and of items that say nothing, the definition knows. DN
-        is the stored number, not harmonised between baselines.
+        is the stored number; `harmonized` it is reflectance in the definition's own steps, 10,000 times for Sentinel-2.
 
         Raises:
             SourceError: neither item nor definition say what the stored numbers are in that unit.
@@ -56,6 +58,9 @@ class BandDefinition:
         scale, offset = self.units[unit]
         if unit in self.item_units and source is not None and source.scale is not None:
             return source.scale, source.offset or 0.0
+        if unit == DN and self.harmonized and source is not None and source.scale is not None:
+            step = self.units[REFLECTANCE][0]
+            return round(source.scale / step, 9), round((source.offset or 0.0) / step, 9)
         if not scale:
             raise SourceError(
                 f"Neither the scenes' items nor the definition of the collection say what takes the stored numbers of band"
@@ -123,6 +128,7 @@ def parse_definition(values: Mapping[str, Any]) -> Collection:
             resolution_m=band.get("resolution_m"),
             masks=band.get("masks", True),
             sample_format=band.get("sample_format", "UINT16"),
+            harmonized=any(f.get("harmonized", False) for f in tables.get(kind, {}).values()),
             item_units=tuple(unit for unit, f in tables.get(kind, {}).items() if f.get("item", unit == REFLECTANCE)),
         )
     return Collection(
@@ -188,7 +194,7 @@ def _configured(name: str, settings: BandSettings, base: BandDefinition | None) 
             if settings.scale is not None
             else band.item_units
         )
-        band = replace(band, units={**band.units, unit: factors}, default_unit=unit, item_units=own)
+        band = replace(band, units={**band.units, unit: factors}, default_unit=unit, item_units=own, harmonized=False)
     if settings.nodata is not None:
         try:
             band = replace(band, nodata=float(settings.nodata))

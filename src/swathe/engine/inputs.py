@@ -77,6 +77,8 @@ def bind_inputs(
         collection = collections[number]
         names = [(name, unit) for name, unit in zip(spec.bands, spec.units, strict=True) if name != DATA_MASK]
         bands = tuple(_band(collection, name, unit) for name, unit in names)
+        if source.processing.harmonize_values is False:
+            bands = tuple(replace(band, definition=replace(band.definition, harmonized=False)) for band in bands)
         bound.append(
             SourceInput(
                 spec,

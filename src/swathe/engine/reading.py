@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from swathe.catalog.collections import Collection
+from swathe.catalog.collections import DN, REFLECTANCE, Collection
 from swathe.catalog.scene import BandSource, Scene
 from swathe.engine.inputs import BandInput
 from swathe.grids.cover import Cells
@@ -79,7 +79,10 @@ class SceneReader:
         for band, place in members:
             at = numbers.index(place.index)
             scale, offset = band.definition.factors(band.unit, place)
-            found[band.name] = SceneBand(values[at], has_data[at], scale, offset, band.definition.masks)
+            stored = values[at]
+            if band.definition.harmonized and offset < 0 < scale and band.unit in (DN, REFLECTANCE):
+                stored = np.maximum(stored, np.asarray(np.ceil(round(-offset / scale, 6)), stored.dtype))
+            found[band.name] = SceneBand(stored, has_data[at], scale, offset, band.definition.masks)
         return found
 
     def _read(

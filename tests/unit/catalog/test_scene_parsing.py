@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def test_an_offset_that_the_numbers_already_have_is_not_applied_again(properties
     band = _l2a().bands["B04"]
     source = scene.asset_for(band)
     assert band.factors("REFLECTANCE", source) == factors
-    assert band.factors("DN", source) == (1.0, 0.0)
+    assert band.factors("DN", source) == (1.0, factors[1] * 10_000)
+    assert replace(band, harmonized=False).factors("DN", source) == (1.0, 0.0)
 
 
 def test_an_item_that_says_nothing_has_the_definitions_factors() -> None:
