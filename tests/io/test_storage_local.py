@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,3 +159,31 @@ def test_the_deployment_may_name_files_addresses_and_objects(stores: ObjectStore
             files.read(href)
         assert "secret" not in caught.value.message
         assert "pw@" not in caught.value.message
+
+
+_ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+_WRITER = """
+import sys
+from swathe.settings import StorageSettings
+from swathe.storage import ObjectStores
+stores = ObjectStores(StorageSettings(local_root=sys.argv[1]))
+print("begun", flush=True)
+while True:
+    stores.write_many((f"s3://out/{number}.json", bytes([65 + number % 26]) * 50_000) for number in range(300))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system names a file when it opens it")
+def test_a_writer_killed_at_any_moment_leaves_whole_objects_and_nothing_else(tmp_path: Path) -> None:
+    for pause_s in (0.02, 0.1, 0.3):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=_ENV)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"begun\n"
+        time.sleep(pause_s)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        for path in files:
+            assert path.read_bytes() == bytes([65 + int(path.stem) % 26]) * 50_000
+    assert len(files) > 10

@@ -36,7 +36,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Writes a file that nobody ever sees a part of, and that outlives a power failure if `durable`.
 
     Where the system can, it has no name before it is complete, so a killed process leaves nothing behind. Only replacing
-    a file takes a second, hidden name, for a moment and for the complete content.
+    a file by another content takes a second, hidden name, for a moment and for the complete content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
@@ -52,11 +52,20 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
                     _name(descriptor, path)
                     return
                 except FileExistsError:
+                    if _holds(path, data):  # work that was done again
+                        return
                     _name(descriptor, unfinished)
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _name(descriptor: int, path: Path) -> None:
