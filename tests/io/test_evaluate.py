@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -398,3 +400,8 @@ def test_the_package_offers_it_lazily() -> None:
     assert {"evaluate", "SourceArrays", "SceneArrays", "EvaluationResult"} <= set(dir(swathe))
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
         _ = swathe.evaluat  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, swathe; assert not {'numpy', 'shapely', 'pydantic'} & set(sys.modules); swathe.SceneArrays"
+    subprocess.run([sys.executable, "-c", code + "; assert 'numpy' in sys.modules"], check=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builders import SHARED_DATA
 from swathe.catalog.collections import (
     BandDefinition,
     Collection,
@@ -20,7 +20,7 @@ from swathe.catalog.scene import Asset, AssetBand, BandSource, Scene, parse_item
 from swathe.model.errors import BandMissing, RequestInvalid, SourceError
 from swathe.settings import BandSettings, CollectionSettings
 
-ITEMS = Path(__file__).parents[4] / "shared/data/other/stac-items"
+ITEMS = SHARED_DATA / "other" / "stac-items"
 
 
 def find(name: str) -> Collection:

@@ -12,6 +12,7 @@ from swathe.evalscript.script import (
     is_simple,
     line_of,
     parse_setup,
+    simple_bands,
     simple_script,
     with_output_bands,
 )
@@ -164,3 +165,12 @@ def test_a_simple_script_reads_the_bands_it_names_and_keeps_its_lines() -> None:
     assert text.splitlines()[1] == "return [B04, 'B08', dataMask]"
     with pytest.raises(ScriptError, match="names no band"):
         simple_script("return [1]", ["B04"])
+
+
+def test_a_simple_script_is_tried_on_the_first_pixel() -> None:
+    text = simple_script("return B04 ? [1, 2] : [1]", ["B04", "B08"], {"B04": 0.25, "dataMask": 1})
+    assert text.startswith("function setup() { const first = evaluatePixel({B04: 0.25}); return { input: [")
+    assert "evaluatePixel({B04: 0})" in simple_script("return [B04]", ["B04"])
+    strange = simple_script("return [B04, B08]", ["B04", "B08"], {"B04": float("nan"), "B08": float("-inf")})
+    assert "{B04: NaN, B08: -Infinity}" in strange
+    assert simple_bands("return [B04, index(B08, dataMask)]", ["B02", "B04", "B08"]) == ("B04", "B08", "dataMask")
