@@ -405,3 +405,17 @@ def test_the_package_offers_it_lazily() -> None:
 def test_importing_the_package_is_light() -> None:
     code = "import sys, swathe; assert not {'numpy', 'shapely', 'pydantic'} & set(sys.modules); swathe.SceneArrays"
     subprocess.run([sys.executable, "-c", code + "; assert 'numpy' in sys.modules"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("return [1, 0, 0]", [255, 0, 0]),
+        ("let a = 2; return [a / 10]", [51]),
+        ("var a = 0.2; return [a]", [51]),
+        ("function twice(v) { return 2 * v } return [twice(a), a]", [102, 51]),
+    ],
+)
+def test_simple_scripts_may_name_no_band_or_name_one_anew(text: str, expected: list[int]) -> None:
+    made = evaluate(text, [SourceArrays("s", [scene(1, 0.2)])]).outputs["default"]
+    assert made[0, 0].tolist() == expected

@@ -325,16 +325,18 @@ def is_simple(text: str) -> bool:
 
 
 def simple_bands(text: str, known_bands: Iterable[str]) -> tuple[str, ...]:
-    """The known bands, and dataMask, that a simple script names.
+    """The known bands, and dataMask, that a simple script names; dataMask where it names none.
 
     Raises:
-        ScriptError: it names none of them.
+        ScriptError: it returns nothing either, so it is no script.
     """
     words = set(re.findall(r"(?<![\w$.])[A-Za-z_$][\w$]*", _NOISE.sub(" ", text)))
     bands = tuple(band for band in dict.fromkeys([*known_bands, "dataMask"]) if band in words)
-    if not bands:
-        raise ScriptError("The evalscript has no function setup() and names no band of the collection.")
-    return bands
+    if not bands and "return" not in words:
+        raise ScriptError(
+            "The evalscript has no function setup(), names no band of the collection and returns nothing."
+        )
+    return bands or ("dataMask",)
 
 
 def simple_script(text: str, known_bands: Iterable[str], first: Mapping[str, float] | None = None) -> str:
@@ -344,7 +346,7 @@ def simple_script(text: str, known_bands: Iterable[str], first: Mapping[str, flo
     keep their numbers.
 
     Raises:
-        ScriptError: the script names none of the known bands.
+        ScriptError: the text is no script.
     """
     bands = simple_bands(text, known_bands)
     values = {band: float((first or {}).get(band, 0.0)) for band in bands}
@@ -354,7 +356,8 @@ def simple_script(text: str, known_bands: Iterable[str], first: Mapping[str, flo
     return (
         f"function setup() {{ const first = evaluatePixel({{{pixel}}}); return {{ input: [{listed}], "
         "output: { bands: Array.isArray(first) ? first.length : 1 } }; } "
-        f"function evaluatePixel({{{names}}}) {{ {text}\n}}\n"
+        # the block lets the text declare a band's name anew
+        f"function evaluatePixel({{{names}}}) {{ {{ {text}\n}} }}\n"
     )
 
 

@@ -163,8 +163,9 @@ def test_a_simple_script_reads_the_bands_it_names_and_keeps_its_lines() -> None:
     text = simple_script("// B02\nreturn [B04, 'B08', dataMask]", ["B02", "B04", "B08"])
     assert 'input: ["B04", "dataMask"]' in text
     assert text.splitlines()[1] == "return [B04, 'B08', dataMask]"
-    with pytest.raises(ScriptError, match="names no band"):
-        simple_script("return [1]", ["B04"])
+    assert 'input: ["dataMask"]' in simple_script("return [1]", ["B04"])
+    with pytest.raises(ScriptError, match="names no band of the collection and returns nothing"):
+        simple_script("while (1);", ["B04"])
 
 
 def test_a_simple_script_is_tried_on_the_first_pixel() -> None:
