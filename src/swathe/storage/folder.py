@@ -38,16 +38,21 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     Where the system can, it has no name before it is complete, so a killed process leaves nothing behind. Only replacing
     a file by another content takes a second, hidden name, for a moment and for the complete content.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        nameless = _open_nameless(path.parent)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nameless = _open_nameless(path.parent)
     unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
-    descriptor = _open_unfinished(unfinished)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    descriptor = os.open(unfinished, flags, 0o666) if nameless is None else nameless
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(descriptor)
-            if not unfinished.exists():
+            if nameless is not None:
                 try:
                     _name(descriptor, path)
                     return
@@ -73,16 +78,21 @@ def _name(descriptor: int, path: Path) -> None:
     os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
 
 
-def _open_unfinished(path: Path) -> int:
-    """A new file to write to: one without a name in the folder of `path`, else `path` itself."""
+def _open_nameless(folder: Path) -> int | None:
+    """A new file in a folder that has no name yet; None where the file system or the kernel knows no such thing.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
     if hasattr(os, "O_TMPFILE"):
         try:
-            return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+            return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            # file systems and kernels without it
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    return None
 
 
 def list_files(folder: Path) -> Iterator[Path]:
