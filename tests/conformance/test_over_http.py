@@ -302,22 +302,18 @@ def test_published_client_makes_a_job_from_a_statistical_request_and_stops_it(
     assert set(published["ndvi_value_sampleCount"]) == {100}
     assert set(published["ndvi_value_percentiles_33.0"]) == {float(np.float32(1 / 3))}
 
-    endless = batch.create_from_request(statistical, place, output)
-    body = json.loads(json.dumps(endless.request))
-    body["aggregation"]["evalscript"] = MASK_ALONE.replace("return {a", "for (;;); return {a")
-    slow = batch.create(
-        input_features=place,
-        input_data=body["input"]["data"],
-        aggregation=body["aggregation"],
-        calculations=None,
-        output=output,
-    )
-    batch.start_job(slow)
+    second = batch.create_from_request(statistical, place, output)
     http = server.session(made)
-    wait_for(http, slow.request_id, "PROCESSING", "STOPPED", seconds=60)
-    if batch.get_request(slow).status is sentinelhub.BatchRequestStatus.PROCESSING:
-        batch.stop_job(slow)
-    assert wait_for(http, slow.request_id, seconds=30)["status"] == "STOPPED"
+    batch.start_analysis(second)
+    wait_for(http, second.request_id, "ANALYSIS_DONE")
+    batch.stop_job(second)
+    stopped = wait_for(http, second.request_id)
+    assert (stopped["status"], stopped["stoppedStatusReason"]) == ("STOPPED", "USER_ACTION")
+    folder = server.buckets / "out/published" / second.request_id
+    assert not folder.exists()
+    batch.start_job(second)
+    assert wait_for(http, second.request_id, "DONE", "FAILED")["status"] == "DONE"
+    assert len(list(folder.glob("*.json"))) == 4
 
 
 def test_delivery_to_a_second_kind_of_store(tmp_path: Path) -> None:

@@ -266,15 +266,5 @@ class Engine:
         if self._host is None:
             from swathe.evalscript.runtime import ScriptHost, ScriptLimits
 
-            limits = self.settings.limits
-            self._host = ScriptHost(
-                ScriptLimits(
-                    script_chars=limits.script_chars,
-                    setup_s=limits.script_setup_s,
-                    evaluate_s=limits.script_evaluate_s,
-                    s_per_million_cells=limits.script_s_per_million_cells,
-                    heap_bytes=limits.script_heap_bytes,
-                    process_bytes=limits.script_process_bytes,
-                )
-            )
+            self._host = ScriptHost(ScriptLimits.from_settings(self.settings.limits))
         return self._host

@@ -31,6 +31,7 @@ from swathe.evalscript.script import Evalscript, InputSpec, Mosaicking, is_simpl
 from swathe.model.errors import BandMissing, RequestInvalid, ScriptError
 from swathe.model.time import TimeRange, format_time
 from swathe.sampling.mosaic import Mask, Mosaic, SceneBand, mosaic
+from swathe.settings import LimitSettings
 
 __all__ = ["EvaluationResult", "SceneArrays", "SourceArrays", "evaluate"]
 
@@ -294,7 +295,7 @@ def _host() -> ScriptHost:
     with _lock:
         if os.getpid() not in _hosts:
             _hosts.clear()
-            host = ScriptHost(ScriptLimits())
+            host = ScriptHost(ScriptLimits.from_settings(LimitSettings()))
             _hosts[os.getpid()] = host
             atexit.register(_close, os.getpid())
         return _hosts[os.getpid()]

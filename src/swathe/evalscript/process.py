@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swathe.model.errors import ScriptError, ScriptLost, ScriptMemory, ScriptTimeout
+from swathe.settings import LimitSettings
 
 _CHILD = Path(__file__).with_name("child.py")
 _ANSWER_BYTES = 64 * 2**20
@@ -45,6 +46,18 @@ class ScriptLimits:
     heap_bytes: int = 512 * 2**20
     process_bytes: int = 2 * 2**30
     user_data_chars: int = 2**20
+
+    @classmethod
+    def from_settings(cls, limits: LimitSettings) -> ScriptLimits:
+        """What a deployment allows; that of `LimitSettings()` is what holds without one."""
+        return cls(
+            script_chars=limits.script_chars,
+            setup_s=limits.script_setup_s,
+            evaluate_s=limits.script_evaluate_s,
+            s_per_million_cells=limits.script_s_per_million_cells,
+            heap_bytes=limits.script_heap_bytes,
+            process_bytes=limits.script_process_bytes,
+        )
 
 
 class ScriptProcess:

@@ -35,7 +35,7 @@ class JobUnhealthy(SwatheError):
 
 
 class WorkerLost(SwatheError):
-    """A process that computed a unit ended, and so did those that tried again."""
+    """A process that computed a unit ended."""
 
 
 @dataclass
