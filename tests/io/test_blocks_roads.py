@@ -95,7 +95,7 @@ def _assert_as_gdal_has_it(reader: BlockReader, path: Path) -> RasterInfo:
 
 
 def _is_plain(reader: BlockReader, path: Path) -> bool:
-    return isinstance(reader._layout(str(path)), PlainTiff)
+    return isinstance(reader._layouts.of(str(path)), PlainTiff)
 
 
 def _variants() -> Iterator[Any]:
@@ -204,6 +204,31 @@ def test_other_formats_take_the_other_road(reader: BlockReader, tmp_path: Path) 
         path = _write(tmp_path / name, np.ascontiguousarray(smooth % 16), **options)
         assert not _is_plain(reader, path)
         _assert_as_gdal_has_it(reader, path)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_of_many_readings_of_a_file_stay_as_they_were(tmp_path: Path, threads: int) -> None:
+    """Memory is used again between batches and files; what was handed out is not."""
+    reader = BlockReader(ObjectStores(StorageSettings()), threads=threads)
+    kept = []
+    for seed, interleave in enumerate(("pixel", "band")):
+        pixels = np.random.default_rng(seed).integers(0, 2**16, (2, 700, 800), "uint16")  # 2 MB, and noise
+        options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
+        path = str(_write(tmp_path / f"{interleave}.tif", pixels, interleave=interleave, **options))
+        for bands in ((2,), (1, 2), (2, 2, 1)):
+            found = reader.read_blocks(path, bands, list(reader.info(path).blocks()))
+            kept += [(pixels[[band - 1 for band in bands]], block, values) for block, values in found]
+    assert len(kept) == 2 * 3 * 12
+    for pixels, (row, column), values in kept:
+        assert (values == pixels[:, row * 256 : row * 256 + 256, column * 256 : column * 256 + 256]).all()
+
+
+def test_gdal_keeps_the_bands_of_a_block_that_it_decodes_together(reader: BlockReader, tmp_path: Path) -> None:
+    path = _write(
+        tmp_path / "x.jp2", _pixels("uint8", 3, 64, 64), driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES"
+    )
+    with reader._layouts.gdal(str(path))._opened():
+        assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == 64 * 2**20
 
 
 def test_threads_and_repeated_blocks_change_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from builders import make_catalog, make_request
 from engines import World, box, value_script
@@ -63,7 +64,7 @@ class Desk:
         return done.stderr
 
     def documents(self, output: str = "out") -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted((self.folder / output).iterdir())}
+        return {path.name: path.read_bytes() for path in sorted((self.folder / output).glob("*.json"))}
 
 
 @pytest.fixture
@@ -118,12 +119,35 @@ def test_workers_do_not_change_a_byte(desk: Desk) -> None:
     desk.world.parcels(*shapes)
     calculations = {"default": {"statistics": {"default": {"percentiles": {"k": [5, 95]}}}}}
     desk.write("request.json", json.dumps(make_request(value_script(), calculations=calculations, resx=7, resy=7)))
-    for workers in ("1", "2"):
-        done = desk.run("--workers", workers, "--json", output=f"out{workers}")
+    for workers, units in ((1, 1), (2, 1), (3, 3)):  # one thread, two threads, three processes
+        done = desk.run("--workers", str(workers), "--json", output=f"out{workers}")
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["units"] > 1
+        assert json.loads(done.stdout)["units"] >= units
     assert len(desk.documents("out1")) == 72
-    assert desk.documents("out1") == desk.documents("out2")
+    assert desk.documents("out1") == desk.documents("out2") == desk.documents("out3")
+
+
+def test_the_results_are_a_parquet_data_set_too(desk: Desk) -> None:
+    parts = desk.folder / "out" / "statistics"
+    assert desk.run("--no-parquet").returncode == 0
+    assert not parts.exists()
+    parts.mkdir()
+    (parts / "part-00077.parquet").write_bytes(b"of an earlier job with more units")
+    (parts / "mine.txt").write_bytes(b"")
+    assert desk.run().returncode == 0
+    assert sorted(path.name for path in parts.iterdir()) == ["mine.txt", "part-00000.parquet"]
+    (parts / "mine.txt").unlink()
+    rows = parquet.read_table(parts).to_pylist()
+    documents = [json.loads(data) for data in desk.documents("out").values()]
+    assert sorted({row["id"] for row in rows}) == sorted(document["id"] for document in documents)
+    means = {
+        (document["id"], output, band): found["stats"]["mean"]
+        for document in documents
+        for entry in document["response"]["data"]
+        for output, bands in entry["outputs"].items()
+        for band, found in bands["bands"].items()
+    }
+    assert {(row["id"], row["output"], row["band"]): row["mean"] for row in rows if row["output"]} == means
 
 
 def test_a_request_that_cannot_be_read(desk: Desk) -> None:
@@ -213,8 +237,11 @@ def test_interrupting_ends_everything_and_leaves_no_half_file(desk: Desk, worker
             break
         time.sleep(0.05)
     assert list(processes_in(started.pid)) == []
-    files = list((desk.folder / "out").iterdir())
+    files = [path for path in (desk.folder / "out").rglob("*") if path.is_file()]
     assert 0 < len(files) < 1_152
-    assert all(path.suffix == ".json" for path in files), files
+    assert {path.suffix for path in files} <= {".json", ".parquet"}, files
     for path in files:
-        assert json.loads(path.read_bytes())["response"]["status"] == "OK"
+        if path.suffix == ".json":
+            assert json.loads(path.read_bytes())["response"]["status"] == "OK"
+        else:
+            assert parquet.read_metadata(path).num_rows > 0

@@ -60,7 +60,7 @@ def test_a_failed_write_leaves_nothing_behind(
 ) -> None:
     stores.write("s3://data/a", b"old")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from swathe.settings import load_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from swathe.engine.values import Analysis
     from swathe.jobs.local import LocalSummary
 
 _FAILURES_SHOWN = 5
@@ -38,12 +40,20 @@ def statistics(
     config: Annotated[Path | None, typer.Option("--config", help="A TOML configuration file.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    parquet: Annotated[
+        bool, typer.Option("--parquet/--no-parquet", help="Write the results as a Parquet data set, too.")
+    ] = True,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            metavar="FILE",
+            help="Show where the time went, and write it as a flame graph: a page (.html) or for speedscope (.json).",
+        ),
+    ] = None,
 ) -> None:
     """Compute statistics per polygon and interval, with no server: a JSON document for every feature."""
     with server_parts("statistics"):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
         from swathe.jobs.local import run_local
         from swathe.model.statistical import StatisticsRequest
 
@@ -55,30 +65,48 @@ def statistics(
         except ValidationError as error:
             invalid = explain_validation(error)
             raise RequestInvalid(f"{request} cannot be used: {invalid.message}", invalid.parameter) from None
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            bar = progress.add_task("Looking at features and scenes", total=None)
-
-            def planned(analysis: Any) -> None:
-                text = f"{analysis.features:,} features x {analysis.scenes:,} scenes"
-                progress.update(bar, description=text, total=1.0, completed=0.0)
-
-            with _interruptible():
-                summary = run_local(
-                    settings,
-                    body,
-                    features,
-                    output,
-                    on_plan=planned,
-                    on_progress=lambda fraction: progress.update(bar, completed=fraction),
-                )
+        with _interruptible(), _progress() as (planned, progressed):
+            summary = run_local(
+                settings,
+                body,
+                features,
+                output,
+                parquet=parquet,
+                profile=profile,
+                on_plan=planned,
+                on_progress=progressed,
+            )
     if as_json:
         typer.echo(json.dumps(_to_json(summary, output)))
     else:
-        _show(Console(), summary, output)
+        from rich.console import Console
+
+        console = Console()
+        _show(console, summary, output)
+        if profile is not None:
+            _show_profile(console, summary, profile)
     if summary.failed and not summary.done:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[Analysis], None], Callable[[float], None]]]:
+    """What is told of the plan and the progress; shown where there is a terminal to show it on."""
+    if not sys.stderr.isatty():
+        yield lambda analysis: None, lambda fraction: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("Looking at features and scenes", total=None)
+
+        def planned(analysis: Analysis) -> None:
+            text = f"{analysis.features:,} features x {analysis.scenes:,} scenes"
+            progress.update(bar, description=text, total=1.0, completed=0.0)
+
+        yield planned, lambda fraction: progress.update(bar, completed=fraction)
 
 
 @contextmanager
@@ -120,6 +148,8 @@ def _to_json(summary: LocalSummary, output: Path) -> dict[str, Any]:
         "units": summary.units,
         "costPU": summary.cost_pu,
         "seconds": round(summary.seconds, 3),
+        "analysisSeconds": round(summary.analysis_seconds, 3),
+        "workers": summary.workers,
         "counters": summary.counters,
         "failures": {str(key): reason for key, reason in summary.failures.items()},
         "notes": list(summary.notes),
@@ -148,3 +178,43 @@ def _show(console: Console, summary: LocalSummary, output: Path) -> None:
         console.print(Text(f"feature {key} failed: {reason}", style="red"))
     if summary.failed > _FAILURES_SHOWN:
         console.print(Text(f"… and {summary.failed - _FAILURES_SHOWN:,} more; each document says why", style="red"))
+
+
+_PHASES = {
+    "cells": "finding cells and scenes",
+    "read": "reading scenes",
+    "script": "running the evalscript",
+    "statistics": "taking statistics",
+    "deliver": "writing results",
+}
+
+
+def _show_profile(console: Console, summary: LocalSummary, profile: Path) -> None:
+    """Where the workers' time went, and what of the reading was waiting and unpacking."""
+    from rich.table import Table
+
+    counters = summary.counters
+    total = max(1e-9, summary.workers * summary.seconds)
+    start = summary.workers * summary.analysis_seconds
+    rows = [("starting and analysis", start)]
+    for name, text in _PHASES.items():
+        rows.append((text, counters.get(f"{name}_seconds", 0.0)))
+        if name == "read":
+            rows.append(("  waiting for bytes", counters.get("fetch_seconds", 0.0)))
+            rows.append(("  unpacking blocks", counters.get("decode_seconds", 0.0)))
+    known = sum(seconds for text, seconds in rows if not text.startswith(" "))
+    rows.append(("everything else, and waiting for the last unit", max(0.0, total - known)))
+    table = Table(
+        title=f"Seconds of {summary.workers} worker{'s' if summary.workers != 1 else ''}", title_justify="left"
+    )
+    table.add_column("where")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    for text, seconds in rows:
+        table.add_row(text, f"{seconds:,.2f}", f"{100 * seconds / total:.0f} %")
+    console.print(table)
+    console.print(
+        f"{int(counters.get('blocks', 0)):,} blocks in {int(counters.get('requests', 0)):,} requests,"
+        f" {counters.get('bytes_read', 0) / 1e6:,.1f} MB read, {counters.get('bytes_decoded', 0) / 1e6:,.1f} MB unpacked;"
+        f" flame graph: {profile}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,41 +14,42 @@ from swathe.engine.cost import area_factor, band_factor
 from swathe.engine.evaluate import calculations_of
 from swathe.engine.inputs import SourceInput, with_reference
 from swathe.engine.payload import pack
-from swathe.engine.plan import FeatureOutline, lonlat_bounds, plan_units
+from swathe.engine.plan import FeatureOutline, lonlat_box, plan_units
 from swathe.engine.presence import metres_per_unit
+from swathe.engine.reading import place_of
 from swathe.engine.values import Analysis
 from swathe.evalscript.script import Evalscript, Mosaicking
-from swathe.features.geopackage import FeatureFile, read_features
+from swathe.features.geopackage import FeatureBatch, FeatureFile
 from swathe.grids.sample_grid import feature_grids
-from swathe.model.errors import BandMissing
+from swathe.model.errors import BandMissing, SourceError
 from swathe.model.statistical import Aggregation, Grid, StatisticsRequest
 from swathe.model.time import TimeRange
+from swathe.rasters.source import RasterInfo
 from swathe.settings import Settings
 
 
 def analyse(
     request: StatisticsRequest,
     file: FeatureFile,
+    batches: Iterable[FeatureBatch],
     script: Evalscript,
     sources: Sequence[SourceInput],
     intervals: Sequence[TimeRange],
     settings: Settings,
     *,
     find_scenes: Callable[..., list[Scene]],
+    read_info: Callable[[str], RasterInfo],
+    lanes: int,
 ) -> Analysis:
-    """Outlines every feature, finds the scenes and plans the units."""
-    outline, sample_count = _outline(request.aggregation, file, sources)
+    """Outlines every feature, finds the scenes and plans the units.
+
+    Args:
+        batches: all features of the file.
+        read_info: opens a raster; lanes: how many intervals of a unit are computed side by side.
+    """
+    outline, sample_count = _outline(request.aggregation, file, batches, sources)
     notes: list[str] = []
-    bounds = lonlat_bounds(outline.bounds, file.epsg)
-    finite = bounds[np.isfinite(bounds).all(axis=1)]
-    box = None
-    if len(finite):
-        box = (
-            float(finite[:, 0].min()),
-            float(finite[:, 1].min()),
-            float(finite[:, 2].max()),
-            float(finite[:, 3].max()),
-        )
+    box = lonlat_box(outline.bounds, file.epsg)
     found = [_find(request, source, intervals, box, find_scenes, notes) for source in sources]
     sources = [with_reference(source, members) for source, members in zip(sources, found, strict=True)]
     scenes = [_complete(source, members, notes) for source, members in zip(sources, found, strict=True)]
@@ -58,7 +59,16 @@ def analyse(
         for calculation in calculations_of(output, request.calculations).values()
     )
     units = plan_units(
-        outline, file.epsg, sources, scenes, intervals, result_rows, settings.limits, settings.dask.workers
+        outline,
+        file.epsg,
+        sources,
+        scenes,
+        intervals,
+        result_rows,
+        settings.limits,
+        settings.dask.workers,
+        lanes=lanes,
+        value_bytes=_value_bytes(sources, scenes, read_info),
     )
     cost = float(area_factor(sample_count).sum()) * sum(
         band_factor(source.charged_bands) * _samples(source, members, intervals)
@@ -71,18 +81,8 @@ def analyse(
 
 def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> list[Scene]:
     """Scenes whose footprint's box meets the box of some polygons (None among them is left aside)."""
-    bounds = shapely.bounds(polygons)
-    bounds = bounds[np.isfinite(bounds).all(axis=1)]
-    if not len(bounds):
-        return []
-    lonlat = lonlat_bounds(bounds, epsg)
-    west, south = float(lonlat[:, 0].min()), float(lonlat[:, 1].min())
-    east, north = float(lonlat[:, 2].max()), float(lonlat[:, 3].max())
-    near = []
-    for scene in scenes:
-        if boxes_meet(scene.bbox, (west, south, east, north)):
-            near.append(scene)
-    return near
+    box = lonlat_box(shapely.bounds(polygons), epsg)
+    return [] if box is None else [scene for scene in scenes if boxes_meet(scene.bbox, box)]
 
 
 def _find(
@@ -128,12 +128,27 @@ def _complete(source: SourceInput, found: Sequence[Scene], notes: list[str]) -> 
     return complete
 
 
+def _value_bytes(
+    sources: Sequence[SourceInput], scenes: Sequence[Sequence[Scene]], read_info: Callable[[str], RasterInfo]
+) -> int | None:
+    """The most bytes that a value takes in the first scene of any source; None where it cannot be read now."""
+    try:
+        return max(
+            np.dtype(read_info(place_of(members[0], band).asset.href).dtype).itemsize
+            for source, members in zip(sources, scenes, strict=True)
+            if members
+            for band in source.reads
+        )
+    except (SourceError, ValueError):  # its interval will tell; or there are no scenes
+        return None
+
+
 def _outline(
-    aggregation: Aggregation, file: FeatureFile, sources: Sequence[SourceInput]
+    aggregation: Aggregation, file: FeatureFile, batches: Iterable[FeatureBatch], sources: Sequence[SourceInput]
 ) -> tuple[FeatureOutline, npt.NDArray[np.int64]]:
     """Outlines of all features, and the cells of their boxes (W * H)."""
     ids, boxes, cells, counts = [], [], [], []
-    for batch in read_features(file):
+    for batch in batches:
         bounds = shapely.bounds(batch.polygons)
         bounds = np.where(np.isfinite(bounds), bounds, np.nan)
         usable = np.asarray(np.isfinite(bounds).all(axis=1))
@@ -171,4 +186,4 @@ def _samples(source: SourceInput, scenes: Sequence[Scene], intervals: Sequence[T
         return len(scenes)
     starts = np.array([interval.start.timestamp() for interval in intervals])
     times = np.array([scene.datetime.timestamp() for scene in scenes])
-    return len(np.unique(np.searchsorted(starts, times, side="right"))) if len(times) else 0
+    return len(set(np.searchsorted(starts, times, side="right").tolist())) if len(times) else 0

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from swathe.engine.values import Analysis, Document, Stopped, UnitReport, WorkUnit
+from swathe.engine.values import Analysis, Document, Stopped, Table, UnitReport, WorkUnit
 from swathe.model.errors import LimitExceeded, RequestInvalid
 from swathe.model.statistical import StatisticsRequest
 from swathe.model.time import TimeRange, plan_intervals
 from swathe.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from swathe.catalog.registry import Catalog
     from swathe.catalog.scene import Scene
+    from swathe.engine.lanes import Watch
     from swathe.evalscript.runtime import ScriptHost
     from swathe.evalscript.script import Evalscript
-    from swathe.features.geopackage import FeatureFile
+    from swathe.features.geopackage import FeatureBatch, FeatureFile
     from swathe.rasters.blocks import BlockReader
     from swathe.storage import ObjectStores
 
@@ -29,12 +34,15 @@ if TYPE_CHECKING:
 class Engine:
     """Plans and computes statistics. Not thread-safe: one per process or per thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lanes: int = 1) -> None:
+        """`lanes` threads compute a unit side by side, each with a script process of its own."""
         self.settings = settings
-        self._host: ScriptHost | None = None
+        self._lanes = lanes
+        self._hosts: list[ScriptHost] = []
         self._reader: BlockReader | None = None
         self._stores: ObjectStores | None = None
         self._files: dict[Path, tuple[tuple[int, int], FeatureFile]] = {}
+        self._batches: dict[FeatureFile, FeatureBatch] = {}
         self._plans: tuple[bytes, tuple[tuple[Scene, ...], ...]] | None = None
         self._catalogs: Catalog | None = None
 
@@ -46,12 +54,18 @@ class Engine:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Starts what takes a moment, the script processes, without waiting for them."""
+        for number in range(self._lanes):
+            self._script_host(number).start()
+
     def close(self) -> None:
-        """Ends the script process and closes what is open."""
-        if self._host is not None:
-            self._host.close()
-            self._host = None
-        self._reader = None
+        """Ends the script processes and closes what is open."""
+        while self._hosts:
+            self._hosts.pop().close()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def check(self, request: StatisticsRequest) -> None:
         """Checks what needs neither the features nor the script: times, collections, sizes, limits.
@@ -120,9 +134,11 @@ class Engine:
             number: self._catalog().collection(source.type) for number, source in enumerate(request.input.data)
         }
         sources = bind_inputs(script, request.input.data, collections)
+        file = self._features(features)
         return analyse(
             request,
-            self._features(features),
+            file,
+            self._read_all(file),
             script,
             sources,
             intervals,
@@ -130,17 +146,18 @@ class Engine:
             find_scenes=lambda source, **where: self._catalog().find_scenes(
                 request.input.data[source.number].type, **where
             ),
+            read_info=self._block_reader().info,
+            lanes=self._lanes,
         )
 
     def make_unit(self, request: StatisticsRequest, analysis: Analysis, features: Path, index: int) -> WorkUnit:
         """The work unit `index` of a plan, with its features read from the GeoPackage."""
         from swathe.engine.analysis import scenes_near
         from swathe.engine.payload import repack, unpack_scenes
-        from swathe.features.geopackage import read_features
 
         file = self._features(features)
         plan = analysis.units[index]
-        batch = next(read_features(file, plan.feature_ids))
+        batch = self._read_some(file, plan.feature_ids)
         if self._plans is None or self._plans[0] is not analysis.payload:
             self._plans = (analysis.payload, unpack_scenes(analysis.payload))
         near = [scenes_near(batch.polygons, file.epsg, scenes) for scenes in self._plans[1]]
@@ -155,6 +172,7 @@ class Engine:
             batch.identifiers,
             tuple(None if position in batch.problems else wkb for position, wkb in enumerate(batch.wkb)),
             batch.problems,
+            batch.polygons,
         )
 
     def run(
@@ -162,19 +180,24 @@ class Engine:
         unit: WorkUnit,
         *,
         deliver: Callable[[Sequence[Document]], None],
+        deliver_table: Callable[[Table], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[float], None] = lambda fraction: None,
+        watch: Watch = lambda name: nullcontext(),
     ) -> UnitReport:
-        """Computes a unit and delivers a document for every one of its features.
+        """Computes a unit and delivers a document for every one of its features, then a table of all if that is wanted.
 
-        `should_stop` is asked at least after every interval; `on_progress` is told the fraction done.
+        `should_stop` is asked at least after every interval; `on_progress` is told the fraction done. Both, `deliver` and
+        `deliver_table` may be called by any of the lanes' threads; `watch` is entered by those that are made here.
 
         Raises:
             Stopped: `should_stop` said so.
             SwatheError: with `retryable` set where trying again can help; a single feature's trouble is its document.
         """
         from swathe.engine.inputs import bind_inputs
+        from swathe.engine.lanes import Lane, Lanes
         from swathe.engine.payload import unpack_collections, unpack_scenes
+        from swathe.engine.phases import Phases, sum_counters
         from swathe.engine.task import UnitTask, UnitTools
         from swathe.engine.unit import run_unit
         from swathe.evalscript.runtime import ScriptUnwanted
@@ -189,18 +212,26 @@ class Engine:
             unpack_scenes(unit.payload),
             self._intervals(request),
         )
-        host = self._script_host()
-        host.fresh(script)
-        host.is_unwanted = should_stop
-        tools = UnitTools(self._block_reader(), host, self.settings.limits, should_stop, on_progress)
-        tools.reader.reset_counters()
+        lanes = []
+        for number in range(self._lanes):
+            host = self._script_host(number)
+            host.fresh(script)
+            host.is_unwanted = should_stop
+            lanes.append(Lane(number, host, Phases()))
+        reader = self._block_reader()
+        reader.reset_counters()
+        tools = UnitTools(reader, Lanes(lanes, watch), self.settings.limits, should_stop, on_progress)
         try:
-            report = run_unit(task, tools, deliver)
+            report = run_unit(task, tools, deliver, deliver_table)
         except ScriptUnwanted:
             raise Stopped("The job was stopped") from None
         finally:
-            host.is_unwanted = lambda: False
-        return replace(report, counters=asdict(tools.reader.counters))
+            for lane in lanes:
+                lane.host.is_unwanted = lambda: False
+            reader.forget_ahead()
+        counted = asdict(reader.counters)
+        counted["block_seconds"] = counted.pop("seconds")
+        return replace(report, counters={**counted, **sum_counters(lane.phases for lane in lanes)})
 
     def _intervals(self, request: StatisticsRequest) -> tuple[TimeRange, ...]:
         aggregation = request.aggregation
@@ -239,7 +270,26 @@ class Engine:
         if known is None or known[0] != stamp:
             known = (stamp, open_features(path, max_features=self.settings.limits.features))
             self._files = {path: known}
+            self._batches = {}
         return known[1]
+
+    def _read_all(self, file: FeatureFile) -> Iterator[FeatureBatch]:
+        """All features; where they are one batch it is kept, so that the units need not read them again."""
+        from swathe.features.geopackage import read_features
+
+        if file in self._batches:
+            yield self._batches[file]
+            return
+        for batch in read_features(file):
+            if len(batch.ids) == file.count:
+                self._batches = {file: batch}
+            yield batch
+
+    def _read_some(self, file: FeatureFile, ids: npt.NDArray[np.int64]) -> FeatureBatch:
+        from swathe.features.geopackage import read_features
+
+        kept = self._batches.get(file)
+        return kept.of(ids) if kept is not None else next(read_features(file, ids))
 
     def _catalog(self) -> Catalog:
         if self._catalogs is None:
@@ -259,12 +309,12 @@ class Engine:
         if self._reader is None:
             from swathe.rasters.blocks import BlockReader
 
-            self._reader = BlockReader(self._object_stores(), threads=self.settings.dask.threads_per_worker)
+            self._reader = BlockReader(self._object_stores())
         return self._reader
 
-    def _script_host(self) -> ScriptHost:
-        if self._host is None:
-            from swathe.evalscript.runtime import ScriptHost, ScriptLimits
+    def _script_host(self, number: int = 0) -> ScriptHost:
+        from swathe.evalscript.runtime import ScriptHost, ScriptLimits
 
-            self._host = ScriptHost(ScriptLimits.from_settings(self.settings.limits))
-        return self._host
+        while len(self._hosts) <= number:
+            self._hosts.append(ScriptHost(ScriptLimits.from_settings(self.settings.limits)))
+        return self._hosts[number]

@@ -124,7 +124,16 @@ def take_statistics(
                 sample_count,
                 wanted.percents,
                 percentiles(values, valid, weights, starts, wanted.percents) if wanted.percents else None,
-                histograms(values, valid, weights, starts, wanted.histogram, summary.minimum, summary.maximum, max_bins)
+                histograms(
+                    values,
+                    valid,
+                    weights,
+                    starts,
+                    wanted.histogram,
+                    summary.minimum.astype(np.float64),
+                    summary.maximum.astype(np.float64),
+                    max_bins,
+                )
                 if wanted.histogram is not None
                 else None,
                 integer_edges=output.sample_type not in (SampleType.FLOAT32, SampleType.AUTO)

@@ -11,8 +11,8 @@ import shapely
 from swathe.catalog.order import sort_scenes
 from swathe.catalog.scene import Scene
 from swathe.engine.inputs import BandInput
-from swathe.engine.presence import metres_per_unit, reproject, scenes_over, to_wgs84
-from swathe.engine.reading import place_of
+from swathe.engine.presence import metres_per_unit, reproject, scenes_over
+from swathe.engine.reading import LEAST_OVERSAMPLING, place_of
 from swathe.engine.task import Group, UnitTask, UnitTools
 from swathe.engine.timeline import make_timeline, signature_order
 from swathe.grids.sample_grid import SampleGrids, feature_grids, source_grids
@@ -28,14 +28,13 @@ def make_groups(
     problems: dict[int, str] = {}
     if not len(usable):
         return [], problems
-    lonlat = to_wgs84(polygons[usable], task.unit.epsg)
-    presences = [scenes_over(lonlat, scenes) for scenes in task.scenes]
+    presences = [scenes_over(polygons[usable], task.unit.epsg, scenes) for scenes in task.scenes]
     order = signature_order(presences)
     usable = usable[order]
     presences = [presence[order] for presence in presences]
     groups = []
     turned: list[int] = []
-    for which, shapes, grids in _grids(task, polygons[usable], presences, tools, turned):
+    for which, shapes, grids, cell_m in _grids(task, polygons[usable], presences, tools, turned):
         most = tools.limits.side_cells
         large = (grids.width > most) | (grids.height > most)
         for at in np.flatnonzero(large):
@@ -49,7 +48,7 @@ def make_groups(
             make_timeline(source, scenes, presence[chosen], task.intervals)
             for source, scenes, presence in zip(task.sources, task.scenes, presences, strict=True)
         )
-        groups.append(Group(usable[chosen], shapes[keep], _take(grids, keep), timelines, np.zeros(len(keep))))
+        groups.append(Group(usable[chosen], shapes[keep], grids.take(keep), timelines, cell_m, np.zeros(len(keep))))
     for position in turned:
         problems[int(usable[position])] = (
             "The rows of the source's pixels do not run from west to east, so sampling.grid 'source' is not possible; use"
@@ -64,10 +63,14 @@ def _grids(
     presences: Sequence[npt.NDArray[np.bool_]],
     tools: UnitTools,
     turned: list[int],
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], SampleGrids]]:
-    """Positions, polygons in the grids' CRS and grids, a CRS at a time; `turned` gets those whose source is not north up."""
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], SampleGrids, float]]:
+    """Positions, polygons in the grids' CRS, grids and the cells' size, a CRS at a time.
+
+    `turned` gets those whose source is not north up.
+    """
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], SampleGrids, float]] = []
     aggregation = task.request.aggregation
-    everyone = np.arange(len(polygons))
+    np.arange(len(polygons))
     if aggregation.sampling.grid is Grid.FEATURE:
         resolution = (aggregation.resx, aggregation.resy)
         bounds = shapely.bounds(polygons)
@@ -76,9 +79,12 @@ def _grids(
         else:
             size = (aggregation.width or 256, aggregation.height or 256)
             grids = feature_grids(bounds, task.unit.epsg, size=size)
-        return [(everyone, polygons, grids)]
+        sizes = _cell_sizes(task, grids, has_resolution=resolution[0] is not None)
+        for size in dict.fromkeys(sizes.tolist()):
+            which = np.flatnonzero(sizes == size)
+            found.append((which, polygons[which], grids.take(which), float(size)))
+        return found
     finest = _finest_rasters(task, presences, tools)
-    found = []
     for grid in dict.fromkeys(finest):
         which = np.array([i for i, other in enumerate(finest) if other == grid], np.int64)
         if grid is not None and not SourceGrid(*grid, 1, 1).is_north_up:
@@ -93,8 +99,30 @@ def _grids(
             longest = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) / 32
             shapes = reproject(polygons[which], task.unit.epsg, epsg, longest=longest)
             grids = source_grids(shapely.bounds(shapes), epsg, transform)
-        found.append((which, shapes, grids))
+        found.append((which, shapes, grids, 0.0))
     return found
+
+
+def _cell_sizes(task: UnitTask, grids: SampleGrids, *, has_resolution: bool) -> npt.NDArray[np.float64]:
+    """About the size of each feature's cells in metres, in steps; 0 where no overview can come into question.
+
+    That of the request, not that of the stretched cells, and none that depends on a feature's neighbours. In degrees it
+    shrinks with latitude, in steps of a tenth; a grid of W x H cells counts as the next lower power of two.
+    """
+    metres = metres_per_unit(grids.epsg)
+    aggregation = task.request.aggregation
+    across = grids.dx if aggregation.resx is None else np.full(len(grids), aggregation.resx)
+    down = grids.dy if aggregation.resy is None else np.full(len(grids), aggregation.resy)
+    step = 0.0 if has_resolution else 2.0
+    if metres != 1.0:
+        latitude = np.radians(np.clip(grids.y0 - grids.dy * grids.height / 2, -89.0, 89.0))
+        across = across * np.cos(latitude)
+        step = step or 1.1
+    sizes = np.minimum(across, down) * metres
+    if step:
+        sizes = step ** np.floor(np.log(sizes) / np.log(step) + 1e-9)
+    finest = min((band.definition.resolution_m or 0.0 for source in task.sources for band in source.reads), default=0.0)
+    return np.where(sizes < LEAST_OVERSAMPLING * 1.9 * finest, 0.0, sizes)
 
 
 Pixels = tuple[int, tuple[float, float, float, float, float, float]]
@@ -141,10 +169,3 @@ def _pixel_m2(grid: SourceGrid) -> float:
     """About the area of a pixel, to tell finer from coarser."""
     width, height = grid.pixel_size
     return width * height * (metres_per_unit(grid.epsg) ** 2)
-
-
-def _take(grids: SampleGrids, which: npt.NDArray[np.int64]) -> SampleGrids:
-    return SampleGrids(
-        grids.epsg, grids.x0[which], grids.y0[which], grids.dx[which], grids.dy[which], grids.width[which],
-        grids.height[which],
-    )  # fmt: skip

@@ -8,7 +8,7 @@ bytes of columns and in result rows, never by the job.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,12 @@ from swathe.rasters.source import SourceGrid
 from swathe.sampling.locate import transformer
 from swathe.settings import LimitSettings
 
-_BYTES_PER_VALUE = 4
+_UNKNOWN_VALUE_BYTES = 4
 _INDEX_BYTES_PER_CELL = 16
 _SHARED_PART = 0.12
 _SMALL_JOB_BYTES = 256 * 2**20
 _LEAST_FEATURES = 24
+_BOX_POINTS = 17
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,32 @@ def lonlat_bounds(bounds: npt.NDArray[np.float64], epsg: int) -> npt.NDArray[np.
     return np.stack([lon.min(axis=1), lat.min(axis=1), lon.max(axis=1), lat.max(axis=1)], axis=1)
 
 
+def lonlat_box(bounds: npt.NDArray[np.float64], epsg: int) -> tuple[float, float, float, float] | None:
+    """One box in longitude and latitude around boxes (n, 4) in another CRS; None if none of them is finite."""
+    finite = bounds[np.isfinite(bounds).all(axis=1)]
+    if not len(finite):
+        return None
+    whole = np.concatenate([finite[:, :2].min(axis=0), finite[:, 2:].max(axis=0)])
+    found = _around(whole, epsg)
+    if not np.isfinite(found).all():  # a corner of it lies where the CRS is not defined
+        found = lonlat_bounds(finite, epsg)
+        found = found[np.isfinite(found).all(axis=1)]
+        if not len(found):
+            return None
+        found = np.concatenate([found[:, :2].min(axis=0), found[:, 2:].max(axis=0)])
+    west, south, east, north = found.tolist()
+    return west, south, east, north
+
+
+def _around(box: npt.NDArray[np.float64], epsg: int) -> npt.NDArray[np.float64]:
+    """The box in longitude and latitude around another, by many points on it."""
+    if epsg == WGS84:
+        return box
+    x, y = np.meshgrid(np.linspace(box[0], box[2], _BOX_POINTS), np.linspace(box[1], box[3], _BOX_POINTS))
+    lon, lat = transformer(epsg, WGS84).transform(x, y)
+    return np.array([lon.min(), lat.min(), lon.max(), lat.max()])
+
+
 def plan_units(
     features: FeatureOutline,
     epsg: int,
@@ -63,35 +90,45 @@ def plan_units(
     result_rows: float,
     limits: LimitSettings,
     workers: int,
+    *,
+    lanes: int = 1,
+    value_bytes: int | None = None,
 ) -> tuple[UnitPlan, ...]:
     """Work units of a job, each feature in exactly one.
 
     Args:
         result_rows: what a feature's results of one interval take, in rows of basic statistics.
+        lanes: how many intervals of a unit are computed side by side.
+        value_bytes: what a stored value takes in the rasters; None if that is not known.
     """
     if not len(features.ids):
         return ()
     rasters = _rasters(sources, scenes)
     group, row = _positions(features, epsg, rasters)
     order = np.lexsort((features.ids, row, group))
-    most_cells = _most_cells(sources, scenes, intervals, limits)
+    most_cells = _most_cells(sources, scenes, intervals, limits, lanes, value_bytes or _UNKNOWN_VALUE_BYTES)
     most_features = _most_features(scenes, intervals, result_rows, limits)
     wished = _wished_units(features, rasters, group, sources, scenes, workers)
-    cells = features.cells[order]
+    return tuple(
+        _unit(index, features.ids[order[begin:end]], float(features.cells[order[begin:end]].sum()))
+        for index, (begin, end) in enumerate(_cut(features.cells[order], most_cells, most_features, wished))
+    )
+
+
+def _cut(cells: npt.NDArray[np.float64], most_cells: int, most_features: int, wished: int) -> Iterator[tuple[int, int]]:
+    """Cuts features (begin, end) into units that are within the limits and about even."""
+    count = len(cells)
+    upto = np.cumsum(cells)
     # half of the work grows with cells, half with features; rounding must not leave a crumb behind
-    share = np.cumsum(cells / cells.sum() + 1 / len(cells)) / 2 + 1e-9
-    units: list[UnitPlan] = []
-    begin, filled = 0, 0.0
-    for at in range(len(order)):
-        count = at - begin
-        full = filled + cells[at] > most_cells or count >= most_features
-        even = count >= _LEAST_FEATURES and share[at - 1] >= (len(units) + 1) / wished
-        if count and (full or even):
-            units.append(_unit(len(units), features.ids[order[begin:at]], filled))
-            begin, filled = at, 0.0
-        filled += float(cells[at])
-    units.append(_unit(len(units), features.ids[order[begin:]], filled))
-    return tuple(units)
+    share = np.cumsum(cells / cells.sum() + 1 / count) / 2 + 1e-9
+    begin = index = 0
+    while begin < count:
+        before = float(upto[begin - 1]) if begin else 0.0
+        full = min(int(np.searchsorted(upto, before + most_cells, side="right")), begin + most_features)
+        even = max(begin + _LEAST_FEATURES, int(np.searchsorted(share, (index + 1) / wished)) + 1)
+        end = min(max(begin + 1, min(full, even)), count)
+        yield begin, end
+        begin, index = end, index + 1
 
 
 def _unit(index: int, ids: npt.NDArray[np.int64], cells: float) -> UnitPlan:
@@ -154,11 +191,16 @@ def _most_cells(
     scenes: Sequence[Sequence[Scene]],
     intervals: Sequence[TimeRange],
     limits: LimitSettings,
+    lanes: int,
+    value_bytes: int,
 ) -> int:
-    per_cell = _INDEX_BYTES_PER_CELL
+    columns = 0
     for source, members in zip(sources, scenes, strict=True):
-        per_cell += _samples_at_once(source, members, intervals) * (1 + _BYTES_PER_VALUE * len(source.reads))
-    return max(1, min(limits.unit_cells, limits.unit_bytes // per_cell))
+        # a value and its mask for every band, and the mask of all
+        columns += _samples_at_once(source, members, intervals) * (1 + (value_bytes + 1) * len(source.reads))
+    if len(intervals) < 2 * lanes:  # few intervals are cut among the lanes
+        lanes = 1
+    return max(1, min(limits.unit_cells, limits.unit_bytes // (_INDEX_BYTES_PER_CELL + lanes * columns)))
 
 
 def _most_features(
@@ -181,10 +223,12 @@ def _wished_units(
     Each cut decodes about one row of blocks again; a row of 512 pixels is taken as usual. A small job may be cut more
     finely, so that it shows progress and stops soon.
     """
-    occupied = [rasters[number] for number in np.unique(group) if number >= 0]
+    occupied = [raster for number, raster in enumerate(rasters) if (group == number).any()]
     block_rows = sum(math.ceil(raster.height / 512) for raster in occupied)
     pixels = sum(raster.width * raster.height for raster in occupied) / max(1, len(rasters))
     read = pixels * 2 * sum(len(source.reads) * len(members) for source, members in zip(sources, scenes, strict=True))
+    if workers == 1:  # nobody waits for a part of it, and what is needed is read once
+        return max(1, len(occupied))
     without_waste = max(workers, len(occupied) + int(_SHARED_PART * block_rows))
     if read < _SMALL_JOB_BYTES:
         without_waste = 4 * workers

@@ -14,6 +14,8 @@ from swathe.model.crs import WGS84
 from swathe.sampling.locate import transformer
 
 _METRES_PER_DEGREE = 111_320.0
+_OUTLINE_PARTS = 256
+_MARGIN = 1e-3
 
 
 @lru_cache(maxsize=64)
@@ -42,22 +44,56 @@ def reproject(
     return np.asarray(moved, dtype=object)
 
 
-def scenes_over(polygons: npt.NDArray[np.object_], scenes: Sequence[Scene]) -> npt.NDArray[np.bool_]:
-    """(features, scenes): whether the scene's footprint meets the polygon, both in WGS84; without a footprint it does."""
+def scenes_over(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> npt.NDArray[np.bool_]:
+    """(features, scenes): whether the scene's footprint meets the polygon (in the CRS `epsg`), both taken to WGS84.
+
+    A scene without a footprint is over every feature.
+    """
     found = np.ones((len(polygons), len(scenes)), np.bool_)
     if not len(polygons):
         return found
+    boxes = shapely.bounds(polygons)
+    lonlat: npt.NDArray[np.object_] | None = None
     known: dict[bytes, npt.NDArray[np.bool_]] = {}
-    whole = shapely.box(*shapely.total_bounds(polygons))
     for number, scene in enumerate(scenes):
         key, footprint = scene.geometry_wkb, scene.footprint
         if key is None or footprint is None:
             continue
         if key not in known:
-            shapely.prepare(footprint)
-            if shapely.contains_properly(footprint, whole):
-                known[key] = np.ones(len(polygons), np.bool_)
-            else:
-                known[key] = np.asarray(shapely.intersects(footprint, polygons), np.bool_)
+            present = _well_inside(boxes, footprint, epsg)
+            if not present.all():
+                if lonlat is None:
+                    lonlat = to_wgs84(polygons, epsg)
+                shapely.prepare(footprint)
+                rest = np.flatnonzero(~present)
+                present[rest] = shapely.intersects(footprint, lonlat[rest])
+            known[key] = present
         found[:, number] = known[key]
     return found
+
+
+def _well_inside(boxes: npt.NDArray[np.float64], footprint: shapely.Geometry, epsg: int) -> npt.NDArray[np.bool_]:
+    """Which boxes (n, 4) lie so far inside a footprint (WGS84) that no polygon needs to be taken to WGS84 to know it.
+
+    The footprint's edges are straight in WGS84, so in the boxes' CRS they get many vertices; what is left of their bow is
+    far below the margin, a thousandth of the footprint's size.
+    """
+    parts = shapely.get_parts(footprint)
+    outline = shapely.segmentize(parts, shapely.length(parts).max() / _OUTLINE_PARTS)
+    outline = (
+        shapely.union_all(reproject(outline, WGS84, epsg)) if len(parts) > 1 else reproject(outline, WGS84, epsg)[0]
+    )
+    bounds = shapely.bounds(outline)
+    if not np.isfinite(bounds).all() or not outline.is_valid:
+        return np.zeros(len(boxes), np.bool_)
+    margin = _MARGIN * float(max(bounds[2] - bounds[0], bounds[3] - bounds[1]))
+    shapely.prepare(outline)
+
+    def inside(box: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        wider = shapely.box(box[:, 0] - margin, box[:, 1] - margin, box[:, 2] + margin, box[:, 3] + margin)
+        return np.asarray(shapely.contains_properly(outline, wider), np.bool_)
+
+    whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    if inside(whole[None])[0]:
+        return np.ones(len(boxes), np.bool_)
+    return inside(boxes)

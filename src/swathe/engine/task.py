@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from swathe.catalog.scene import Scene
 from swathe.engine.inputs import SourceInput
+from swathe.engine.lanes import Lanes
 from swathe.engine.timeline import SourceTimeline
 from swathe.engine.values import WorkUnit
-from swathe.evalscript.runtime import ScriptHost
 from swathe.evalscript.script import Evalscript
 from swathe.grids.sample_grid import SampleGrids
 from swathe.model.statistical import StatisticsRequest
@@ -24,10 +24,10 @@ from swathe.settings import LimitSettings
 
 @dataclass(frozen=True)
 class UnitTools:
-    """What a unit needs from outside: a reader of blocks, a place to run the script, the limits, and whom to tell."""
+    """What a unit needs from outside: a reader of blocks, lanes to work in, the limits, and whom to tell."""
 
     reader: BlockReader
-    host: ScriptHost
+    lanes: Lanes
     limits: LimitSettings
     should_stop: Callable[[], bool]
     on_progress: Callable[[float], None]
@@ -49,6 +49,7 @@ class UnitTask:
 class Group:
     """Features of a unit whose grids share a CRS. `members` are their positions in the unit.
 
+    `cell_m` is the size of the cells that decides which overviews are read, in metres; 0 means none.
     `charged` (features) is bands / 3 times samples, summed over the intervals that were evaluated; `entries` is what each
     interval said.
     """
@@ -57,5 +58,6 @@ class Group:
     polygons: npt.NDArray[np.object_]
     grids: SampleGrids
     timelines: tuple[SourceTimeline, ...]
+    cell_m: float
     charged: npt.NDArray[np.float64]
     entries: list[IntervalEntry] = field(default_factory=list)

@@ -81,6 +81,8 @@ def signature_order(presences: Sequence[Presence]) -> npt.NDArray[np.int64]:
     packed = np.concatenate([np.packbits(presence, axis=1) for presence in presences], axis=1)
     if packed.shape[1] == 0:
         return np.arange(len(packed))
+    if (packed == packed[:1]).all():
+        return np.arange(len(packed))
     _, first, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     return np.argsort(first[group.ravel()], kind="stable")
 

@@ -29,6 +29,14 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Table:
+    """The results of all features of the unit `index` as rows: a Parquet file."""
+
+    index: int
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
 class UnitPlan:
     """Which features one work unit has, and how much work they are.
 
@@ -57,7 +65,10 @@ class Analysis:
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """All that a worker needs to compute some features; holds no secret and no open handle."""
+    """All that a worker needs to compute some features; holds no secret and no open handle.
+
+    `polygons` are the geometries as shapely has them, where the unit is made and run in one process; they do not travel.
+    """
 
     index: int
     request: str
@@ -67,6 +78,10 @@ class WorkUnit:
     identifiers: tuple[str | None, ...]
     geometries: tuple[bytes | None, ...]
     problems: Mapping[int, str] = field(default_factory=dict)
+    polygons: npt.NDArray[np.object_] | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "polygons": None}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ process, even in the middle of a script.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -34,6 +35,45 @@ V8_FLAGS = (
 )
 
 
+_MAP_FIXED = 0x10
+
+
+class Arena:
+    """The buffer in V8 that holds the columns and the outputs of a context's cells.
+
+    Where the system lets us, the shared memory is mapped over the buffer's own: both processes then work in the same
+    bytes. Else, `is_shared` says, they have to be copied.
+    """
+
+    def __init__(self, buffer: memoryview, shared: int) -> None:
+        self.buffer = buffer
+        self._size = len(buffer)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        self.is_shared = self._can_share(shared) and self._map(mmap.MAP_SHARED, shared)
+
+    def release(self) -> None:
+        """Gives the buffer memory of its own again, as V8 knows it, before V8 may free it or use it for another."""
+        if self.is_shared and not self._map(mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1):
+            raise MemoryError("no memory to put in the place of the shared one")
+        self.is_shared = False
+
+    def _can_share(self, shared: int) -> bool:
+        whole_pages = self._address % mmap.PAGESIZE == 0 and self._size % mmap.PAGESIZE == 0
+        return sys.platform == "linux" and whole_pages and 0 < self._size <= os.fstat(shared).st_size
+
+    def _map(self, flags: int, descriptor: int) -> bool:
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        mapped = _libc().mmap(self._address, self._size, access, flags | _MAP_FIXED, descriptor, 0)
+        return bool(mapped == self._address)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    return libc
+
+
 class Context:
     """One V8 isolate with one script, and the function of `host.js` through which it is driven."""
 
@@ -43,7 +83,7 @@ class Context:
         self.racer = MiniRacer()
         self.racer.set_hard_memory_limit(heap_bytes)
         self.host: Any = None
-        self.arena: Any = None
+        self.arena: Arena | None = None
 
     def load(self, builtins: str, host: str, script: str) -> str:
         """Runs what comes before the script and its top level; the names of the optional functions it defines."""
@@ -66,11 +106,22 @@ class Context:
         """Waits until nothing of the script runs any more: promises go on after a call has given its value."""
         self.racer.eval("0")
 
-    def reserve(self, size: int) -> None:
-        """Makes the arena at least so large."""
-        if self.arena is None or len(self.arena) < size:
+    def reserve(self, size: int, shared: int) -> Arena:
+        """The arena, at least so large."""
+        if self.arena is None or len(self.arena.buffer) < size:
+            if self.arena is not None:
+                self.arena.release()
             self.arena = None
-            self.arena = self.host(this=size)
+            self.arena = Arena(self.host(this=size), shared)
+        return self.arena
+
+    def close(self) -> None:
+        """Lets go of V8."""
+        if self.arena is not None:
+            self.arena.release()
+        self.arena = None
+        self.host = None
+        self.racer.close()
 
 
 class Child:
@@ -88,9 +139,7 @@ class Child:
         if command["do"] == "close":
             context = self.contexts.pop(name, None)
             if context is not None:
-                context.arena = None
-                context.host = None
-                context.racer.close()
+                context.close()
             return ""
         if command["do"] == "open":
             context = self.contexts[name] = Context(self.heap_bytes)
@@ -103,21 +152,23 @@ class Child:
         return context is not None and bool(context.racer.was_hard_memory_limit_reached())
 
     def call(self, context: Context, command: dict[str, Any]) -> str:
-        """Copies the columns in, calls the operation, copies the outputs out."""
+        """Calls the operation, with the columns copied in before and the outputs copied out after where they must be."""
         size = command.get("size", 0)
         if not size:
             return context.call(command["request"])
         inputs = command["inputs"]
-        context.reserve(command["reserve"])
+        arena = context.reserve(command["reserve"], self.shared)
+        if arena.is_shared:
+            return context.call(command["request"])
         if self.memory is None or len(self.memory) < size:
             if self.memory is not None:
                 self.memory.close()
             self.memory = mmap.mmap(self.shared, os.fstat(self.shared).st_size)
         with memoryview(self.memory) as shared:
-            context.arena[:inputs] = shared[:inputs]
+            arena.buffer[:inputs] = shared[:inputs]
         value = context.call(command["request"])
         with memoryview(self.memory) as shared:
-            shared[inputs:size] = context.arena[inputs:size]
+            shared[inputs:size] = arena.buffer[inputs:size]
         return value
 
 
@@ -150,8 +201,12 @@ def send(descriptor: int, answer: dict[str, str]) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def run(shared: int, heap_bytes: int, process_bytes: int) -> None:
-    """Sets the limits, loads V8, answers."""
+async def run(shared: int, heap_bytes: int, process_bytes: int) -> None:
+    """Sets the limits, loads V8, answers.
+
+    Never awaits: it is a coroutine because mini-racer, called where an event loop runs, does without a thread with one
+    of its own, and without the waits between the two.
+    """
     answers = os.dup(1)
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -183,8 +238,19 @@ def run(shared: int, heap_bytes: int, process_bytes: int) -> None:
         send(answers, answer)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answers until the end."""
+    # asyncio would load OpenSSL, which takes a while, and which scripts need not have in their process.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
     try:
-        run(*(int(argument) for argument in sys.argv[1:4]))
+        asyncio.run(run(*(int(argument) for argument in sys.argv[1:4])))
+    except Exception as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -169,8 +169,8 @@ def javascript(layout: Layout) -> str:
     """The body of a function of `P` (see `host.js`), evaluatePixel, the arena and its offsets that returns the loop.
 
     The typed arrays are constants around the loop, which lets V8 compile their addresses into it. The loop is called
-    with the number of cells, at most the `stride` that the offsets are for, and the arguments of evaluatePixel behind
-    `samples`.
+    with the first cell and the one after the last, at most the `stride` that the offsets are for, and the arguments of
+    evaluatePixel behind `samples`.
     """
     head: list[str] = []
     prepare: list[str] = []
@@ -203,8 +203,8 @@ const n = stride;
 const IDS = {json.dumps([output.id for output in layout.outputs])};
 {newline.join(head)}
 {_checked(layout.outputs)}
-return function run(cells, scenes, inputMetadata, customData, outputMetadata) {{
-for (let i = 0; i < cells; i++) {{
+return function run(from, to, scenes, inputMetadata, customData, outputMetadata) {{
+for (let i = from | 0, end = to | 0; i < end; i++) {{
 {newline.join(prepare)}
 const r = evaluatePixel({argument}, scenes, inputMetadata, customData, outputMetadata);
 {_store(layout.outputs)}

@@ -12,13 +12,11 @@ from importlib import resources
 from types import TracebackType
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from swathe.evalscript import driver, report
 from swathe.evalscript.columns import Batch, Evaluated, SourceScenes
 from swathe.evalscript.process import ScriptFailure, ScriptLimits, ScriptProcess, ScriptUnwanted
 from swathe.evalscript.script import Evalscript, Mosaicking, SampleType, parse_setup, with_output_bands
+from swathe.evalscript.transfer import Transfer
 from swathe.evalscript.wire import scenes_request
 from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
 
@@ -26,8 +24,6 @@ __all__ = ["ScriptHost", "ScriptLimits", "ScriptUnwanted"]
 
 SERVICE_VERSION = "1.0"
 _CONTEXTS = 4
-_STEP_BYTES = 16 * 2**20
-_ARENA_BYTES = _STEP_BYTES + 2**16
 _SETUP_CHARS = 2**20
 
 
@@ -40,20 +36,6 @@ class _Context:
     setup: object
     loops: dict[tuple[driver.Layout, int], int] = field(default_factory=dict)
     arena: int = 0
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One call of `evaluate`: `columns` are `(samples, cells)`, `outputs` `(bands, cells)`; it may take `seconds`."""
-
-    script: Evalscript
-    key: str
-    layout: driver.Layout
-    columns: list[npt.NDArray[Any]]
-    outputs: dict[str, npt.NDArray[Any]]
-    cells: int
-    stride: int
-    seconds: float
 
 
 class ScriptHost:
@@ -72,6 +54,7 @@ class ScriptHost:
         self._process: ScriptProcess | None = None
         self._contexts: OrderedDict[tuple[str, str], _Context] = OrderedDict()
         self._number = 0
+        self._loops = 0
         self.is_unwanted: Callable[[], bool] = lambda: False
 
     def __enter__(self) -> ScriptHost:
@@ -87,6 +70,11 @@ class ScriptHost:
     def pid(self) -> int | None:
         """The child's process id, None while there is no child."""
         return self._process.pid if self._process is not None and self._process.alive else None
+
+    def start(self) -> None:
+        """Starts the child if there is none, without waiting for it: the first call finds it ready, or nearly so."""
+        with self._lock:
+            self._running()
 
     def close(self) -> None:
         """Ends the child. The host may be used again."""
@@ -159,81 +147,73 @@ class ScriptHost:
             answer = self._call(script.text, key, "updateOutput", request, self._limits.setup_s, doing)
         return with_output_bands(script, json.loads(answer))
 
-    def evaluate(self, script: Evalscript, batch: Batch, *, key: str = "") -> Evaluated:
+    def evaluate(self, script: Evalscript, batch: Batch, *, key: str = "", borrow: bool = False) -> Evaluated:
         """evaluatePixel() over every cell of the batch, then updateOutputMetadata().
 
         The batch goes through in steps of a bounded size, so memory beside the batch and its result is bounded too.
+        With `borrow` the outputs are not copied where one step is enough: they hold until the next call of this host
+        only, from whatever thread.
 
         Raises:
             ScriptError, ScriptTimeout, ScriptMemory: the script threw, returned no result, or was stopped.
         """
-        layout = driver.layout_of(script, batch)
-        cells = batch.cells
-        most = max(1, _STEP_BYTES // max(1, layout.bytes_per_cell()))
-        run = _Run(
-            script=script,
-            key=key,
-            layout=layout,
-            columns=_arrays(script, batch),
-            outputs={
-                output.id: np.zeros((len(output.bands), cells), driver.DTYPES[output.sample_type])
-                for output in script.outputs
-            },
-            cells=cells,
-            stride=driver.stride_for(cells, most),
-            seconds=max(self._limits.evaluate_s, self._limits.s_per_million_cells * cells / 1e6),
-        )
+        transfer = Transfer.of(script, batch)
+        cells = transfer.cells
+        seconds = max(self._limits.evaluate_s, self._limits.s_per_million_cells * cells / 1e6)
         begin = scenes_request(script, batch.sources, batch.time_from, batch.time_to)
         begin["serviceVersion"] = SERVICE_VERSION
         begin["normalizationFactor"] = next(
             (source.normalization_factor for source in batch.sources if source.normalization_factor is not None), None
         )
+        borrow = borrow and cells <= transfer.stride
+        outputs = {} if borrow else transfer.empty()
         answer = "null"
         with self._lock:
             context = self._context(script.text, key)
-            end = self._running().processor_s() + run.seconds
-            for start in range(0, max(cells, 1), run.stride):
-                stop = min(start + run.stride, cells)
+            end = self._running().processor_s() + seconds
+            for start, stop in transfer.steps:
                 request: dict[str, Any] = {"limit": self._limits.user_data_chars, "end": stop >= cells}
                 if start == 0:
                     request["begin"] = begin
                 elif self._context(script.text, key) is not context:
                     raise ScriptError("The process that ran the evalscript ended unexpectedly.")
-                answer = self._step(run, request, start, stop, end)
-        return Evaluated(outputs=run.outputs, user_data=_parsed(answer, "outputMetadata.userData"))
+                memory = self._running().reserve(max(transfer.arena, context.arena))
+                transfer.put(memory, start, stop)
+                answer = self._step(transfer, context, key, {**request, "cells": stop - start}, end, seconds)
+                made = transfer.outputs(memory, stop - start)
+                if borrow:
+                    outputs = made
+                    continue
+                for name, values in made.items():
+                    outputs[name][:, start:stop] = values
+        return Evaluated(outputs=outputs, user_data=_parsed(answer, "outputMetadata.userData"))
 
-    def _step(self, run: _Run, request: dict[str, Any], start: int, stop: int, end: float) -> str:
-        """Cells [start, stop) through the script by the child's processor time `end`; the answer is that of `host.js`."""
-        count = stop - start
-        context = self._context(run.script.text, run.key)
-        offsets = run.layout.offsets(run.stride)
-        size, inputs = offsets[-1], offsets[len(run.columns)]
-        if size > context.arena:
+    def _step(
+        self, transfer: Transfer, context: _Context, key: str, request: dict[str, Any], end: float, limit_s: float
+    ) -> str:
+        """Runs the loop over what is in the arena by the child's processor time `end`; the answer of `host.js`."""
+        if transfer.size > context.arena:
             # The loops hold on to the arena that they were made for.
-            context.arena = max(size, _ARENA_BYTES)
+            context.arena = transfer.arena
             context.loops.clear()
-        loop = (run.layout, run.stride)
-        request |= {"cells": count, "driver": context.loops.get(loop, len(context.loops))}
+        loop = (transfer.layout, transfer.stride)
+        request["driver"] = context.loops.get(loop, len(context.loops))
         if loop not in context.loops:
-            request |= {"text": driver.javascript(run.layout), "offsets": offsets, "stride": run.stride}
-        memory = self._running().reserve(size)
-        for column, offset in zip(run.columns, offsets, strict=False):
-            view = np.ndarray((column.shape[0], run.stride), column.dtype, memory, offset)
-            view[:, :count] = column[:, start:stop]
+            # V8 shares what it knows of functions of equal text, and then builds the addresses of the arrays into none
+            self._loops += 1
+            text = f"{driver.javascript(loop[0])}\n// {self._loops}"
+            request |= {"text": text, "offsets": transfer.offsets, "stride": transfer.stride}
         answer = self._call(
-            run.script.text,
-            run.key,
+            transfer.script.text,
+            key,
             "step",
             request,
             max(end - self._running().processor_s(), 0.001),
-            f"running evaluatePixel() over {run.cells} cells",
-            arena={"reserve": context.arena, "inputs": inputs, "size": size},
-            limit_s=run.seconds,
+            f"running evaluatePixel() over {transfer.cells} cells",
+            arena={"reserve": context.arena, "inputs": transfer.inputs, "size": transfer.size},
+            limit_s=limit_s,
         )
         context.loops.setdefault(loop, len(context.loops))
-        for output, offset in zip(run.outputs.values(), offsets[len(run.columns) :], strict=False):
-            view = np.ndarray((output.shape[0], run.stride), output.dtype, memory, offset)
-            output[:, start:stop] = view[:, :count]
         return answer
 
     # ---- contexts and the child -----------------------------------------------------------------------------------
@@ -358,15 +338,6 @@ class ScriptHost:
 
 def _samples(source: SourceScenes) -> int:
     return len(source.orbits) if source.mosaicking is Mosaicking.ORBIT else len(source.scenes)
-
-
-def _arrays(script: Evalscript, batch: Batch) -> list[npt.NDArray[Any]]:
-    """Every column of the layout, `(samples, cells)`, in its order."""
-    return [
-        source.data_mask if name == "dataMask" else source.bands[name].values
-        for spec, source in zip(script.inputs, batch.sources, strict=True)
-        for name in spec.bands
-    ]
 
 
 def _parsed(text: str, what: str) -> object:

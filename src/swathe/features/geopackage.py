@@ -25,9 +25,13 @@ from swathe.model.errors import FeaturesInvalid, LimitExceeded
 
 _ENVELOPE_BYTES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
 _CHUNK_ROWS = 20_000
+_FETCHED_ROWS = 1_000
 _CHUNK_BYTES = 64 * 2**20
 _MOST_VALUE_BYTES = 256 * 2**20
 _POLYGON, _MULTIPOLYGON = 3, 6
+_HEADER_BYTES = 8
+
+_Row = tuple[int, object, object]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,22 @@ class FeatureBatch:
     wkb: tuple[bytes | None, ...]
     polygons: npt.NDArray[np.object_]
     problems: dict[int, str]
+
+    def of(self, ids: npt.NDArray[np.int64]) -> FeatureBatch:
+        """The features with some keys, in their order; every key must be there."""
+        order = np.argsort(self.ids)
+        return self.take(order[np.searchsorted(self.ids, ids, sorter=order)])
+
+    def take(self, which: npt.NDArray[np.int64]) -> FeatureBatch:
+        """The features at some positions."""
+        places = which.tolist()
+        return FeatureBatch(
+            self.ids[which],
+            tuple(self.identifiers[i] for i in places),
+            tuple(self.wkb[i] for i in places),
+            self.polygons[which],
+            {k: self.problems[i] for k, i in enumerate(places) if i in self.problems} if self.problems else {},
+        )
 
 
 def open_features(path: Path, *, max_features: int) -> FeatureFile:
@@ -127,28 +147,39 @@ def read_features(
     """
     with _connect(file.path) as db:
         if ids is not None:
-            wanted = [int(i) for i in ids]
-            rows: dict[int, tuple[int, object, object, FeatureTable]] = {}
-            for table in file.tables:
-                query = f'{_select(table)} WHERE "{_quoted(table.key)}" IN (SELECT value FROM json_each(?))'  # noqa: S608
-                rows.update((row[0], (*row, table)) for row in db.execute(query, (json.dumps(wanted),)))
-            gone = [key for key in wanted if key not in rows]
-            if gone:
-                raise FeaturesInvalid(f"The GeoPackage changed while it was read: feature {gone[0]} is gone")
-            yield _batch([rows[key] for key in wanted])
+            yield _read_some(db, file, np.asarray(ids, np.int64))
             return
         for table in file.tables:
             cursor = db.execute(_select(table) + f' ORDER BY "{_quoted(table.key)}"')
-            chunk: list[tuple[int, object, object, FeatureTable]] = []
+            chunk: list[_Row] = []
             size = 0
-            for row in cursor:
-                chunk.append((*row, table))
-                size += len(row[2]) if isinstance(row[2], bytes) else 0
+            while rows := cursor.fetchmany(_FETCHED_ROWS):
+                chunk += rows
+                size += sum(len(blob) for _, _, blob in rows if isinstance(blob, bytes))
                 if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
-                    yield _batch(chunk)
+                    yield _batch([(table, chunk)])
                     chunk, size = [], 0
             if chunk:
-                yield _batch(chunk)
+                yield _batch([(table, chunk)])
+
+
+def _read_some(db: sqlite3.Connection, file: FeatureFile, wanted: npt.NDArray[np.int64]) -> FeatureBatch:
+    """The features with these keys, in their order."""
+    listed = json.dumps(wanted.tolist())
+    parts = []
+    for table in file.tables:
+        query = f'{_select(table)} WHERE "{_quoted(table.key)}" IN (SELECT value FROM json_each(?))'  # noqa: S608
+        parts.append((table, db.execute(query, (listed,)).fetchall()))
+    found = _batch(parts)
+    gone = wanted[~np.isin(wanted, found.ids)]
+    if len(gone):
+        raise FeaturesInvalid(f"The GeoPackage changed while it was read: feature {gone[0]} is gone")
+    return found.of(wanted)
+
+
+def checked_polygons(wkb: Sequence[bytes | None]) -> npt.NDArray[np.object_]:
+    """Polygons (n) in two dimensions from WKB that was found valid before, None where there is none."""
+    return np.asarray(shapely.force_2d(_from_wkb(wkb)), dtype=object)
 
 
 def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.object_], dict[int, str]]:
@@ -160,7 +191,9 @@ def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.objec
     kinds = shapely.get_type_id(shapes)
     problems: dict[int, str] = {}
     polygonal = np.isin(kinds, (_POLYGON, _MULTIPOLYGON))
-    shapes[polygonal] = shapely.force_2d(shapes[polygonal])
+    tall = polygonal & (shapely.get_coordinate_dimension(shapes) > 2)
+    if tall.any():
+        shapes[tall] = shapely.force_2d(shapes[tall])
     good = polygonal.copy()
     good[polygonal] = ~shapely.is_empty(shapes[polygonal]) & shapely.is_valid(shapes[polygonal])
     for index in np.flatnonzero(~good).tolist():
@@ -311,27 +344,61 @@ def _select(table: FeatureTable) -> str:
     return f'SELECT "{_quoted(table.key)}", {identifier}, "{_quoted(table.geometry)}" FROM "{_quoted(table.name)}"'  # noqa: S608
 
 
-def _batch(rows: Sequence[tuple[int, object, object, FeatureTable]]) -> FeatureBatch:
+def _batch(parts: Sequence[tuple[FeatureTable, Sequence[_Row]]]) -> FeatureBatch:
+    """The features of rows (key, identifier, geometry) of some tables, table by table."""
     wkb: list[bytes | None] = []
     broken: dict[int, str] = {}
-    for index, (key, _, blob, table) in enumerate(rows):
-        body, srs_id = _parse_blob(blob)
-        if body is not None and srs_id != table.srs_id:
-            raise FeaturesInvalid(
-                f"All features must be in one CRS, but feature {key} says srs_id {srs_id} and its layer '{table.name}'"
-                f" says {table.srs_id}; reproject and write the GeoPackage again"
-            )
-        if body is None and blob is not None:
-            broken[index] = "The feature's geometry is no GeoPackage geometry; write it again with a current tool"
-        wkb.append(body)
+    for table, rows in parts:
+        try:
+            wkb += _bodies([blob for _, _, blob in rows], table.srs_id)
+            continue
+        except _Unusual:
+            pass
+        for key, _, blob in rows:
+            body, srs_id = _parse_blob(blob)
+            if body is not None and srs_id != table.srs_id:
+                raise FeaturesInvalid(
+                    f"All features must be in one CRS, but feature {key} says srs_id {srs_id} and its layer"
+                    f" '{table.name}' says {table.srs_id}; reproject and write the GeoPackage again"
+                )
+            if body is None and blob is not None:
+                broken[len(wkb)] = (
+                    "The feature's geometry is no GeoPackage geometry; write it again with a current tool"
+                )
+            wkb.append(body)
     polygons, problems = polygons_from_wkb(wkb)
+    listed = [row for _, rows in parts for row in rows]
     return FeatureBatch(
-        np.array([row[0] for row in rows], np.int64),
-        tuple(None if row[1] is None else _text(row[1]) for row in rows),
+        np.fromiter((row[0] for row in listed), np.int64, len(listed)),
+        tuple(name if name is None or type(name) is str else _text(name) for _, name, _ in listed),
         tuple(wkb),
         polygons,
         {**problems, **broken},
     )
+
+
+class _Unusual(Exception):
+    """Some geometry is missing, broken or in another CRS, so each is looked at by itself."""
+
+
+def _bodies(blobs: Sequence[object], srs_id: int) -> list[bytes | None]:
+    """The WKB of geometries of which most have the same header; a file has very few different ones."""
+    starts: dict[bytes, int] = {}
+    found: list[bytes | None] = []
+    for blob in blobs:
+        if type(blob) is not bytes:
+            raise _Unusual
+        head = blob[:_HEADER_BYTES]
+        start = starts.get(head)
+        if start is None:
+            body, said = _parse_blob(blob)
+            if body is None or said != srs_id:
+                raise _Unusual
+            start = starts[head] = len(blob) - len(body)
+        if len(blob) < start:
+            raise _Unusual
+        found.append(blob[start:])
+    return found
 
 
 def _text(value: object) -> str:
@@ -344,13 +411,13 @@ def _text(value: object) -> str:
 
 def _parse_blob(blob: object) -> tuple[bytes | None, int]:
     """WKB and srs_id of a GeoPackage geometry (OGC 12-128, 2.1.3), or None where there is none."""
-    if not isinstance(blob, bytes) or len(blob) < 8 or blob[:2] != b"GP":
+    if not isinstance(blob, bytes) or len(blob) < _HEADER_BYTES or blob[:2] != b"GP":
         return None, 0
     flags = blob[3]
     envelope = _ENVELOPE_BYTES.get(flags >> 1 & 7)
     if envelope is None or flags & 0x20:
         return None, 0
-    return blob[8 + envelope :], int.from_bytes(blob[4:8], "little" if flags & 1 else "big", signed=True)
+    return blob[_HEADER_BYTES + envelope :], int.from_bytes(blob[4:8], "little" if flags & 1 else "big", signed=True)
 
 
 def _quoted(name: str) -> str:

@@ -16,6 +16,7 @@ Shares below 1e-9 of a cell are rounding of an edge that runs along a cell's bor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,20 @@ def cover(polygons: npt.NDArray[np.object_], grids: SampleGrids, rule: Cover) ->
         runs, run_starts = scanline.runs_of_polygons(xy, ring_starts, feature_rings, grids.width, grids.height, kind)
     before = np.concatenate([[0], np.cumsum(runs[:, 2].astype(np.int64) - runs[:, 1])])
     return Cells(runs, run_starts, before[run_starts], weights)
+
+
+def join_cells(parts: Sequence[Cells]) -> Cells:
+    """The cells of features that were found in several runs, put side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    run_ends, cell_ends = [0, *np.cumsum([len(p.runs) for p in parts])], [0, *np.cumsum([p.count for p in parts])]
+    weights = [part.weights for part in parts if part.weights is not None]
+    return Cells(
+        np.concatenate([part.runs for part in parts]),
+        np.concatenate([[0], *(part.run_starts[1:] + before for part, before in zip(parts, run_ends, strict=False))]),
+        np.concatenate([[0], *(part.starts[1:] + before for part, before in zip(parts, cell_ends, strict=False))]),
+        np.concatenate(weights) if weights else None,
+    )
 
 
 def rings_in_cells(

@@ -43,6 +43,12 @@ class SampleGrids:
     def __len__(self) -> int:
         return len(self.width)
 
+    def take(self, which: slice | Ints) -> SampleGrids:
+        """The grids at some positions."""
+        return SampleGrids(
+            self.epsg, self.x0[which], self.y0[which], self.dx[which], self.dy[which], self.width[which], self.height[which]
+        )  # fmt: skip
+
     @property
     def sample_count(self) -> Ints:
         """Cells of each box, those outside the polygon included."""

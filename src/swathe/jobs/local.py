@@ -1,46 +1,44 @@
-"""A job without a server: the same analysis and units, in processes of this machine, results in a folder."""
+"""A job without a server: the same analysis and units, by workers of this machine, results in a folder."""
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from swathe.jobs.memory import keep_freed_memory
+from swathe.jobs.pool import Workers
+from swathe.jobs.profile import Profiles, collect_profiles
 from swathe.jobs.states import is_unhealthy
 from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError
-from swathe.storage.folder import write_whole
 
 if TYPE_CHECKING:
     from swathe.engine.compute import Engine
-    from swathe.engine.values import Analysis, Document, UnitReport, WorkUnit
+    from swathe.engine.values import Analysis, Document, Table, UnitReport
     from swathe.model.statistical import StatisticsRequest
     from swathe.settings import Settings
 
-_PROGRESS_EVERY_S = 0.1
-_ATTEMPTS = 3
+
+# The data set of all results, a part for each unit.
+TABLES = "statistics"
+_PART = "part-{:05}.parquet"
 
 
 class JobUnhealthy(SwatheError):
     """Most features fail, so the rest is not tried."""
 
 
-class WorkerLost(SwatheError):
-    """A process that computed a unit ended."""
-
-
 @dataclass
 class LocalSummary:
-    """What a job came to: features with a result, features that failed (some by name), cost, reading, seconds."""
+    """What a job came to: features with a result, features that failed (some by name), cost, seconds.
+
+    `counters` are those of the units' reports, summed up; its seconds are those of all workers together.
+    `analysis_seconds` is what passed before the first unit.
+    """
 
     features: int = 0
     scenes: int = 0
@@ -49,6 +47,8 @@ class LocalSummary:
     failed: int = 0
     cost_pu: float = 0.0
     seconds: float = 0.0
+    analysis_seconds: float = 0.0
+    workers: int = 1
     notes: tuple[str, ...] = ()
     failures: dict[int, str] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
@@ -71,24 +71,32 @@ def run_local(
     features: Path,
     output: Path,
     *,
+    parquet: bool = True,
+    profile: Path | None = None,
     on_plan: Callable[[Analysis], None] = lambda analysis: None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> LocalSummary:
     """Computes every feature of a GeoPackage; `output` gets `<feature id>.json` each, whole or not at all.
 
+    Args:
+        parquet: whether `output` gets them as a Parquet data set, too: `statistics/part-<unit>.parquet`.
+        profile: a file for a flame graph of what the workers did, `.html` or `.json` (speedscope).
+
     Raises:
         SwatheError: the job as a whole cannot be done.
     """
-    from swathe.engine.compute import Engine
-
     started = time.monotonic()
     _make_folder(output)
     if not features.is_file():
         raise SettingsInvalid(f"There is no file {features}; --features is a GeoPackage with polygons")
-    with _pool(settings) as (pool, told), Engine(settings) as engine:
-        analysis = engine.analyse(request, features)
+    with collect_profiles(profile) as profiles, closing(Workers.start(settings)) as workers:
+        keep_freed_memory()
+        with profiles.of("analysis") if profiles is not None else nullcontext():
+            analysis = workers.engine.analyse(request, features)
         on_plan(analysis)
         summary = LocalSummary(analysis.features, analysis.scenes, len(analysis.units), notes=analysis.notes)
+        summary.workers = workers.count
+        summary.analysis_seconds = time.monotonic() - started
         weights = [max(1, unit.cells) for unit in analysis.units]
         total = max(1, sum(weights))
         fractions = [0.0] * len(weights)
@@ -96,40 +104,48 @@ def run_local(
         def show() -> None:
             on_progress(sum(part * weight for part, weight in zip(fractions, weights, strict=True)) / total)
 
-        if pool is None or len(weights) == 1:
-            for unit in analysis.units:
-
-                def step(fraction: float, index: int = unit.index) -> None:
-                    fractions[index] = fraction
-                    show()
-
-                work = engine.make_unit(request, analysis, features, unit.index)
-                summary.add(_run_here(engine, work, FolderDelivery(output), step))
-                _check_health(summary)
-        else:
-            text = request.model_dump_json(by_alias=True, exclude_none=True)
-            tasks = ((text, analysis, str(features), str(output), index) for index in range(len(weights)))
-            for report in _in_processes(pool, settings, tasks, told, fractions, show):
-                summary.add(report)
-                _check_health(summary)
+        if parquet:
+            FolderDelivery(output).remove_tables(len(weights))
+        work = (
+            LocalUnit(request, analysis, features, output, index, profiles, parquet) for index in range(len(weights))
+        )
+        for report in workers.run(work, fractions, show):
+            summary.add(report)
+            _check_health(summary)
         on_progress(1.0)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _run_here(
-    engine: Engine, work: WorkUnit, delivery: FolderDelivery, on_progress: Callable[[float], None]
-) -> UnitReport:
-    """Runs a unit in this process, and again where that can help."""
-    attempt = 1
-    while True:
-        try:
-            return engine.run(work, deliver=delivery.write, on_progress=on_progress)
-        except SwatheError as error:
-            if not error.retryable or attempt >= _ATTEMPTS:
-                raise
-        time.sleep(2.0**attempt / 2)
-        attempt += 1
+@dataclass(frozen=True)
+class LocalUnit:
+    """One unit of a job whose results go into a folder."""
+
+    request: StatisticsRequest
+    analysis: Analysis
+    features: Path
+    output: Path
+    index: int
+    profiles: Profiles | None = None
+    parquet: bool = True
+
+    def __call__(
+        self, engine: Engine, should_stop: Callable[[], bool], on_progress: Callable[[float], None]
+    ) -> UnitReport:
+        with self._watch("lane-0"):
+            delivery = FolderDelivery(self.output)
+            unit = engine.make_unit(self.request, self.analysis, self.features, self.index)
+            return engine.run(
+                unit,
+                deliver=delivery.write,
+                deliver_table=delivery.write_table if self.parquet else None,
+                should_stop=should_stop,
+                on_progress=on_progress,
+                watch=self._watch,
+            )
+
+    def _watch(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.profiles is None else self.profiles.of(f"unit-{self.index}-{name}")
 
 
 def _check_health(summary: LocalSummary) -> None:
@@ -146,7 +162,7 @@ def _check_health(summary: LocalSummary) -> None:
 
 @dataclass(frozen=True)
 class FolderDelivery:
-    """Writes documents into a folder, each under its final name only when it is complete."""
+    """Writes results into a folder, each under its final name only when it is complete."""
 
     folder: Path
 
@@ -156,11 +172,30 @@ class FolderDelivery:
         Raises:
             StoreUnavailable: the folder does not take them.
         """
-        for document in documents:
-            try:
-                write_whole(self.folder / f"{document.feature_id}.json", document.data, durable=False)
-            except OSError as error:
-                raise StoreUnavailable(f"{self.folder} cannot be written to: {error.strerror}") from None
+        self._put(self.folder, ((f"{document.feature_id}.json", document.data) for document in documents))
+
+    def write_table(self, table: Table) -> None:
+        """Writes a part of the data set.
+
+        Raises:
+            StoreUnavailable: the folder does not take it.
+        """
+        self._put(self.folder / TABLES, [(_PART.format(table.index), table.data)])
+
+    def remove_tables(self, units: int) -> None:
+        """Removes the parts that an earlier job of more units left: they would be read with the others."""
+        kept = {_PART.format(index) for index in range(units)}
+        for path in (self.folder / TABLES).glob(_PART.replace("{:05}", "*")):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def _put(self, folder: Path, files: Iterable[tuple[str, bytes | memoryview]]) -> None:
+        from swathe.storage.compiled import write_many
+
+        try:
+            write_many(folder, files)
+        except OSError as error:
+            raise StoreUnavailable(f"{folder} cannot be written to: {error.strerror}") from None
 
 
 def _make_folder(folder: Path) -> None:
@@ -168,108 +203,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsInvalid(f"The folder {folder} cannot be made: {error.strerror}") from None
-
-
-_engine: Any = None
-_tell: Any = None
-
-
-def _start_worker(settings: Settings, told: Any) -> None:
-    global _engine, _tell
-    from swathe.engine.compute import Engine
-
-    # Ctrl-C reaches every process of the terminal; the first one ends the others
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _engine, _tell = Engine(settings), told
-
-
-def _run_in_worker(task: tuple[str, Analysis, str, str, int]) -> UnitReport:
-    from swathe.model.statistical import StatisticsRequest
-
-    text, analysis, features, output, index = task
-    last = 0.0
-
-    def step(fraction: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > _PROGRESS_EVERY_S:
-            last = now
-            _tell.put((index, fraction))
-
-    unit = _engine.make_unit(StatisticsRequest.model_validate_json(text), analysis, Path(features), index)
-    report: UnitReport = _engine.run(unit, deliver=FolderDelivery(Path(output)).write, on_progress=step)
-    return report
-
-
-@contextmanager
-def _pool(settings: Settings) -> Iterator[tuple[ProcessPoolExecutor | None, Any]]:
-    """Processes made before anything else runs in this one, so that forking them is safe and starting them is quick."""
-    workers = settings.dask.workers
-    if workers == 1:
-        yield None, None
-        return
-    if sys.platform == "linux":
-        import swathe.engine.unit  # noqa: F401 - forked processes have it loaded
-
-        context = multiprocessing.get_context("fork")
-    else:
-        context = multiprocessing.get_context("spawn")  # type: ignore[assignment]
-    told = context.Queue()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(settings, told))
-    for _ in range(workers):
-        pool.submit(int)
-    try:
-        yield pool, told
-        pool.shutdown()
-    finally:
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _in_processes(
-    pool: ProcessPoolExecutor,
-    settings: Settings,
-    tasks: Iterator[Any],
-    told: Any,
-    fractions: list[float],
-    show: Callable[[], None],
-) -> Iterator[UnitReport]:
-    """Reports as units end; at most two units a process are under way, so a long plan never stands in memory at once."""
-    waiting: dict[Future[UnitReport], tuple[Any, int]] = {}
-
-    def submit(task: Any, attempt: int) -> None:
-        waiting[pool.submit(_run_in_worker, task)] = (task, attempt)
-
-    def fill() -> None:
-        while len(waiting) < 2 * settings.dask.workers and (task := next(tasks, None)) is not None:
-            submit(task, 1)
-
-    fill()
-    while waiting:
-        done, _ = wait(waiting, timeout=_PROGRESS_EVERY_S, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                index, fraction = told.get_nowait()
-            except queue.Empty:
-                break
-            fractions[index] = max(fractions[index], fraction)
-        for future in done:
-            task, attempt = waiting.pop(future)
-            try:
-                report = future.result()
-            except BrokenProcessPool:
-                raise WorkerLost(
-                    "A process that computed statistics was ended (out of memory?);"
-                    " use fewer workers ([dask] workers) or smaller units ([limits] unit_cells)"
-                ) from None
-            except SwatheError as error:
-                if not error.retryable or attempt >= _ATTEMPTS:
-                    raise
-                time.sleep(2.0**attempt / 2)
-                submit(task, attempt + 1)
-                continue
-            fractions[report.index] = 1.0
-            yield report
-        show()
-        fill()

@@ -1,43 +1,29 @@
-"""Reads and decodes blocks of rasters: each block asked for once, neighbours in one request, decoded ahead."""
+"""Reads and decodes blocks of rasters: each block asked for once, neighbours in one request, bytes fetched ahead."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from swathe.model.errors import SceneUnreadable, StorageError
-from swathe.rasters.codecs import Pixels
-from swathe.rasters.counters import ReadCounters
-from swathe.rasters.plain import Batch, HeaderReader, Part, PlainTiff, cut_parts, decode_block, open_plain, plan_batches
+from swathe.rasters.ahead import ReadAhead, Want
+from swathe.rasters.codecs import Buffer, Pixels
+from swathe.rasters.counters import ReadCounters, Tally
+from swathe.rasters.failures import RasterCorrupt, named
+from swathe.rasters.layouts import Layouts
+from swathe.rasters.plain import Batch, BlockDecoder, PlainTiff, cut_blocks, plan_batches
+from swathe.rasters.room import Room, Rooms
 from swathe.rasters.source import RasterInfo
-from swathe.rasters.tiff import TiffBroken
 from swathe.storage import ObjectStores, SourceFiles
-from swathe.storage.sources import local_path
 
-if TYPE_CHECKING:
-    from swathe.rasters.gdal import GdalRaster
-
-MAX_BLOCK_BYTES = 128 * 2**20
-_KNOWN_RASTERS = 4096
+AHEAD_BYTES = 64 * 2**20
+_LOCAL_BATCH_BYTES = 1 * 2**20  # still in the processor's cache when it is unpacked
 
 Block = tuple[int, int]
 T = TypeVar("T")
-
-
-class RasterCorrupt(SceneUnreadable):
-    """The raster is there and cannot be used; reading it again will not help."""
-
-    retryable = False
-
-
-class RasterMissing(RasterCorrupt):
-    """The raster is not there, or may not be read."""
 
 
 class BlockReader:
@@ -47,34 +33,37 @@ class BlockReader:
     here, everything else by GDAL. Layouts are kept for the last few thousand rasters, by address (and by size and time
     of change for local files), so a remote file must not change under its name while a reader lives.
 
-    `threads` decode ahead of the caller; with 1, decoding happens as blocks are asked for, and only fetching from
-    remote stores runs ahead. May be used by several threads at once.
+    `threads` decode ahead of the caller; with 1, decoding happens as blocks are asked for. Bytes of plain GeoTIFFs in
+    remote stores are always fetched ahead, at most `ahead_bytes` of them, and a batch for each caller. May be used by
+    several threads at once.
 
     Every failure is a `SceneUnreadable` that names the raster; `retryable` tells whether trying again can help.
     """
 
-    def __init__(self, stores: ObjectStores, *, threads: int = 1) -> None:
+    def __init__(self, stores: ObjectStores, *, threads: int = 1, ahead_bytes: int = AHEAD_BYTES) -> None:
         self._stores = stores
         self._threads = threads
+        self._ahead_bytes = ahead_bytes
         self._files = SourceFiles(stores)
-        self._known: OrderedDict[object, PlainTiff | RasterInfo] = OrderedDict()
+        self._tally = Tally()
+        self._layouts = Layouts(self._files, self._tally)
+        self._ahead = ReadAhead(self._fetch, ahead_bytes)
+        self._rooms = Rooms()
         self._lock = threading.Lock()
-        self._counters = ReadCounters()
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pool: ThreadPoolExecutor | None = None
 
-    def __reduce__(self) -> tuple[Callable[[ObjectStores, int], BlockReader], tuple[ObjectStores, int]]:
-        return _make_reader, (self._stores, self._threads)
+    def __reduce__(self) -> tuple[Callable[..., BlockReader], tuple[ObjectStores, int, int]]:
+        return _make_reader, (self._stores, self._threads, self._ahead_bytes)
 
     @property
     def counters(self) -> ReadCounters:
         """What was read since the reader was made or `reset_counters` called."""
-        return self._counters
+        return self._tally.counted()
 
     def reset_counters(self) -> ReadCounters:
-        """Starts counting anew and returns what was counted so far."""
-        with self._lock:
-            counted, self._counters = self._counters, ReadCounters()
-        return counted
+        """Starts counting anew and returns what was counted so far. Forgets what was to be read ahead."""
+        self.forget_ahead()
+        return self._tally.restart()
 
     def info(self, href: str) -> RasterInfo:
         """What the raster says of itself: one request of 32 KiB for a COG, none where it is known already.
@@ -82,8 +71,40 @@ class BlockReader:
         Raises:
             SceneUnreadable: it is missing, corrupt, has no EPSG code, or blocks over 128 MiB.
         """
-        layout = self._layout(href)
+        layout = self._layouts.of(href)
         return layout.info if isinstance(layout, PlainTiff) else layout
+
+    def open_ahead(self, hrefs: Iterable[str]) -> None:
+        """Begins to open rasters in remote stores, up to 32 at once; `info` and `read_blocks` wait for theirs.
+
+        Returns at once and raises nothing: what goes wrong is told by `info` and `read_blocks`.
+        """
+        self._layouts.open_ahead(hrefs)
+
+    def read_ahead(self, href: str, bands: tuple[int, ...], blocks: Iterable[Block], level: int = 0) -> None:
+        """Begins to fetch the bytes of blocks that `read_blocks` will be asked for, where they lie in a remote store.
+
+        Fetched in the order of the calls as far as `ahead_bytes` reach, and on as bytes are used. Does nothing for
+        local files and for rasters that GDAL reads. A `read_blocks` of other blocks of the file uses what is there of
+        its own and drops the others. Returns at once and raises nothing.
+        """
+        if not self._files.is_local(href):
+            want = Want(href, bands, level, frozenset(blocks))
+            self._ahead.order(want, self._layouts.when_known(href))
+
+    def forget_ahead(self) -> None:
+        """Drops what was to be read ahead and was not asked for. Requests under way end, and are counted."""
+        self._layouts.forget()
+        self._ahead.forget()
+
+    def close(self) -> None:
+        """Forgets what was to be read ahead and ends the reader's threads. A reader used again starts them again."""
+        self._layouts.close()
+        self._ahead.close()
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
     def read_blocks(
         self, href: str, bands: tuple[int, ...], blocks: Sequence[Block], level: int = 0
@@ -92,13 +113,13 @@ class BlockReader:
 
         `level` 0 is the raster itself, n its nth overview. Yields `((row, column), pixels)` with pixels of the file's
         type in the machine's byte order, C-contiguous, `(bands, height, width)` in the order of `bands`, cut at the
-        edges to the raster's true extent. Numbers are as stored: no scale, no mask. The order is that of the blocks in
-        the file, not that asked for; a block asked for twice comes once.
+        edges to the raster's true extent. Numbers are as stored: no scale, no mask. The order is about that of the
+        blocks in the file, not that asked for; a block asked for twice comes once.
 
         Raises:
             SceneUnreadable: the raster is missing, corrupt, or has no such band or level.
         """
-        layout = self._layout(href)
+        layout = self._layouts.of(href)
         info = layout.info if isinstance(layout, PlainTiff) else layout
         wanted = self._check(info, bands, blocks, level)
         if isinstance(layout, PlainTiff):
@@ -107,12 +128,12 @@ class BlockReader:
             found = self._read_gdal(info, bands, wanted, level)
         while True:
             started = time.perf_counter()
-            with _named(href):
+            with named(href):
                 answer = next(found, None)
             if answer is None:
                 return
             size = answer[1].nbytes
-            self._count(ReadCounters(blocks=1, bytes_decoded=size, seconds=time.perf_counter() - started))
+            self._tally.add(ReadCounters(blocks=1, bytes_decoded=size, seconds=time.perf_counter() - started))
             yield answer
 
     def _check(self, info: RasterInfo, bands: tuple[int, ...], blocks: Sequence[Block], level: int) -> list[Block]:
@@ -127,117 +148,85 @@ class BlockReader:
                 raise IndexError(f"block {row}, {column} of {info.href}, which has {rows} x {columns}")
         return wanted
 
-    # Layouts
-
-    def _layout(self, href: str) -> PlainTiff | RasterInfo:
-        key = self._key(href)
-        with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-                return self._known[key]
-        started = time.perf_counter()
-        with _named(href):
-            layout = self._open(href)
-        self._count(ReadCounters(seconds=time.perf_counter() - started))
-        with self._lock:
-            self._known[key] = layout
-            while len(self._known) > _KNOWN_RASTERS:
-                self._known.popitem(last=False)
-        return layout
-
-    def _key(self, href: str) -> object:
-        path = local_path(href)
-        if path is None:
-            return href
-        try:
-            status = Path(path).stat()
-        except OSError:
-            return href
-        return href, status.st_size, status.st_mtime_ns
-
-    def _open(self, href: str) -> PlainTiff | RasterInfo:
-        read = HeaderReader(self._files, href)
-        try:
-            plain = open_plain(read, href)
-        finally:
-            self._count(ReadCounters(requests=read.requests, bytes_read=read.bytes_read))
-        if plain is None:
-            return self._gdal(href).info(MAX_BLOCK_BYTES)
-        for image in plain.levels:
-            item_bytes = image.dtype.itemsize if image.dtype else 1
-            bands = 1 if image.is_separate else image.samples
-            if image.block_width * image.block_height * bands * item_bytes > MAX_BLOCK_BYTES:
-                size = f"{image.block_width} x {image.block_height} pixels"
-                raise TiffBroken(
-                    f"has blocks of {size} in {bands} bands, over the {MAX_BLOCK_BYTES} bytes that are decoded"
-                )
-        return plain
-
     # The two roads
 
     def _read_plain(
         self, tiff: PlainTiff, bands: tuple[int, ...], blocks: list[Block], level: int
     ) -> Iterator[tuple[Block, Pixels]]:
-        image = tiff.levels[level]
+        decoder = BlockDecoder(tiff, level, bands)
+        room = self._rooms.take()
+        try:
+            stored = (
+                (block, parts)
+                for batch, data in self._batches(tiff, bands, blocks, level, room)
+                for block, parts in cut_blocks(batch, data)
+            )
+            if self._threads > 1:
+                yield from self._decode_ahead(decoder, stored)
+                return
+            for block, parts in stored:
+                yield block, self._decode(decoder, block, parts, room)
+        finally:
+            self._rooms.give_back(room)
+
+    def _batches(
+        self, tiff: PlainTiff, bands: tuple[int, ...], blocks: list[Block], level: int, room: Room
+    ) -> Iterator[tuple[Batch, Sequence[Buffer]]]:
         href = tiff.info.href
-        per_block = len(bands) if image.is_separate else 1
-        batches = plan_batches(image, blocks, bands)
-        fetched: Iterator[tuple[Batch, list[bytes]]]
-        if local_path(href) is not None:
-            fetched = ((batch, self._fetch(href, batch)) for batch in batches)
+        if self._files.is_local(href):
+            found = self._read_files(href, plan_batches(tiff.levels[level], blocks, bands, _LOCAL_BATCH_BYTES), room)
         else:
-            fetched = self._ahead("fetch", 1, ((self._fetch_batch, (href, batch)) for batch in batches))
-        jobs = (
-            (_decode, (tiff, level, bands, parts[at : at + per_block]))
-            for batch, data in fetched
-            for parts in [list(cut_parts(batch, data))]
-            for at in range(0, len(parts), per_block)
-        )
-        if self._threads <= 1:
-            return (work(*arguments) for work, arguments in jobs)
-        return self._ahead("decode", 2 * self._threads, jobs)
+            found = self._ahead.take(Want(href, bands, level, frozenset(blocks)), tiff)
+        while True:
+            started = time.perf_counter()
+            answer = next(found, None)
+            self._tally.add(ReadCounters(fetch_seconds=time.perf_counter() - started))
+            if answer is None:
+                return
+            yield answer
 
-    def _fetch_batch(self, href: str, batch: Batch) -> tuple[Batch, list[bytes]]:
-        return batch, self._fetch(href, batch)
+    def _read_files(self, href: str, batches: Iterator[Batch], room: Room) -> Iterator[tuple[Batch, Sequence[Buffer]]]:
+        for batch in batches:
+            if self._threads > 1:
+                room = Room()  # blocks of the batch before may still have to be decoded
+            data = self._files.read_ranges_into(href, batch.ranges, room.stored(batch.size_bytes).data)
+            self._count_fetched(batch, data)
+            yield batch, data
 
-    def _fetch(self, href: str, batch: Batch) -> list[bytes]:
+    def _fetch(self, href: str, batch: Batch) -> Sequence[Buffer]:
         data = self._files.read_ranges(href, batch.ranges) if batch.ranges else []
-        self._count(ReadCounters(requests=len(batch.ranges), bytes_read=sum(map(len, data))))
+        self._count_fetched(batch, data)
         return data
 
-    def _read_gdal(
-        self, info: RasterInfo, bands: tuple[int, ...], blocks: list[Block], level: int
-    ) -> Iterator[tuple[Block, Pixels]]:
-        return self._gdal(info.href).read(info, level, bands, blocks)
+    def _count_fetched(self, batch: Batch, data: Sequence[Buffer]) -> None:
+        self._tally.add(ReadCounters(requests=len(batch.ranges), bytes_read=sum(map(len, data))))
 
-    def _gdal(self, href: str) -> GdalRaster:
-        # GDAL takes time and memory that most rasters never need
-        from swathe.rasters.gdal import GdalRaster
+    def _decode(self, decoder: BlockDecoder, block: Block, parts: Sequence[Buffer], room: Room) -> Pixels:
+        started = time.perf_counter()
+        pixels = decoder.decode(block, parts, room)
+        self._tally.add(ReadCounters(decode_seconds=time.perf_counter() - started))
+        return pixels
 
-        return GdalRaster(self._files, href, self._count_fetched)
-
-    def _count_fetched(self, size: int) -> None:
-        self._count(ReadCounters(requests=1, bytes_read=size))
-
-    def _count(self, counted: ReadCounters) -> None:
-        with self._lock:
-            self._counters += counted
-
-    def _pool(self, name: str) -> ThreadPoolExecutor:
-        with self._lock:
-            if name not in self._pools:
-                threads = self._threads if name == "decode" else 4
-                self._pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=f"swathe-{name}")
-            return self._pools[name]
-
-    def _ahead(self, pool: str, depth: int, jobs: Iterator[tuple[Callable[..., T], tuple[object, ...]]]) -> Iterator[T]:
-        """The jobs' results in their order, `depth` of them under way before they are asked for."""
-        under_way: deque[Future[T]] = deque()
-        executor = self._pool(pool)
+    def _decode_apart(self, decoder: BlockDecoder, block: Block, parts: Sequence[Buffer]) -> tuple[Block, Pixels]:
+        room = self._rooms.take()
         try:
-            for work, arguments in jobs:
-                under_way.append(executor.submit(work, *arguments))
-                if len(under_way) > depth:
+            return block, self._decode(decoder, block, parts, room)
+        finally:
+            self._rooms.give_back(room)
+
+    def _decode_ahead(
+        self, decoder: BlockDecoder, stored: Iterator[tuple[Block, Sequence[Buffer]]]
+    ) -> Iterator[tuple[Block, Pixels]]:
+        """The blocks in their order, a few of them decoded before they are asked for."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="swathe-decode")
+            pool = self._pool
+        under_way: deque[Future[tuple[Block, Pixels]]] = deque()
+        try:
+            for block, parts in stored:
+                under_way.append(pool.submit(self._decode_apart, decoder, block, parts))
+                if len(under_way) > 2 * self._threads:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
@@ -245,25 +234,18 @@ class BlockReader:
             for future in under_way:
                 future.cancel()
 
+    def _read_gdal(
+        self, info: RasterInfo, bands: tuple[int, ...], blocks: list[Block], level: int
+    ) -> Iterator[tuple[Block, Pixels]]:
+        found = self._layouts.gdal(info.href).read(info, level, bands, blocks)
+        while True:
+            started = time.perf_counter()
+            answer = next(found, None)
+            self._tally.add(ReadCounters(decode_seconds=time.perf_counter() - started))
+            if answer is None:
+                return
+            yield answer
 
-def _decode(
-    tiff: PlainTiff, level: int, bands: tuple[int, ...], parts: Sequence[tuple[Part, memoryview]]
-) -> tuple[Block, Pixels]:
-    return parts[0][0].block, decode_block(tiff, level, bands, parts)
 
-
-def _make_reader(stores: ObjectStores, threads: int) -> BlockReader:
-    return BlockReader(stores, threads=threads)
-
-
-@contextmanager
-def _named(href: str) -> Iterator[None]:
-    """Turns what went wrong into a `SceneUnreadable` that names the raster."""
-    try:
-        yield
-    except TiffBroken as error:
-        raise RasterCorrupt(f"{href} {error}; replace the file, or take its item out of the catalog") from None
-    except StorageError as error:
-        if error.retryable:
-            raise SceneUnreadable(error.message) from None
-        raise RasterMissing(f"{error.message}; mend the item's address, or take it out of the catalog") from None
+def _make_reader(stores: ObjectStores, threads: int, ahead_bytes: int) -> BlockReader:
+    return BlockReader(stores, threads=threads, ahead_bytes=ahead_bytes)

@@ -19,7 +19,7 @@ from rasterio.session import DummySession
 from rasterio.windows import Window
 
 from swathe.model.errors import SwatheError
-from swathe.rasters.codecs import Pixels
+from swathe.rasters.codecs import Buffer, Pixels
 from swathe.rasters.source import OverviewInfo, RasterInfo, SourceGrid
 from swathe.rasters.tiff import TiffBroken
 from swathe.storage import SourceFiles
@@ -27,7 +27,8 @@ from swathe.storage.sources import local_path
 
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_CACHEMAX": 64,
+    # Bytes for rasterio, unlike GDAL's own megabytes: room for all bands of a JPEG 2000 block, which are decoded at once.
+    "GDAL_CACHEMAX": 64 * 2**20,
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_NUM_THREADS": "1",
 }
@@ -57,7 +58,7 @@ class RangeFile(io.RawIOBase):
         self._files, self._href, self._on_read, self._failures = files, href, on_read, failures
         self._size = files.size(href)
         self._at = 0
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, Buffer] = {}
 
     def readable(self) -> bool:
         return True
@@ -86,7 +87,7 @@ class RangeFile(io.RawIOBase):
             self._at += len(chunk)
         return b"".join(chunks)
 
-    def _piece(self, number: int) -> bytes:
+    def _piece(self, number: int) -> Buffer:
         piece = self._pieces.pop(number, None)
         if piece is None:
             start = number * _PIECE_BYTES
@@ -180,7 +181,7 @@ class GdalRaster:
         if self._driver is None:
             (start,) = self._files.read_ranges(self._href, [(0, 16)])
             self._on_read(len(start))
-            self._driver = next((name for magic, name in _DRIVERS.items() if start.startswith(magic)), None)
+            self._driver = next((name for magic, name in _DRIVERS.items() if bytes(start).startswith(magic)), None)
             if self._driver is None:
                 raise TiffBroken("is no raster of a format that is read here (GeoTIFF, JPEG 2000, PNG, JPEG, Imagine)")
         return self._driver

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from swathe.rasters import geokeys
-from swathe.rasters.codecs import Pixels, fill, is_plain, unpack
+from swathe.rasters.codecs import Buffer, Pixels, Unpacker, is_plain
+from swathe.rasters.room import Room
 from swathe.rasters.source import OverviewInfo, RasterInfo, SourceGrid
 from swathe.rasters.tiff import ROWS_PER_STRIP, SUBFILE_TYPE, TiffBroken, TiffImage, check_layout, parse_tiff
 from swathe.storage import SourceFiles
 
 HEADER_BYTES = 32 * 2**10
 _GAP_BYTES = 64 * 2**10
-_BATCH_BYTES = 8 * 2**20
 _BATCH_BLOCKS = 256
 _CHOPPED_STRIP_BYTES = 256 * 2**10
 _REDUCED, _MASK = 1, 4
@@ -49,6 +50,11 @@ class Batch:
     parts: tuple[Part, ...]
     ranges: tuple[tuple[int, int], ...]
 
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the requests ask for."""
+        return sum(length for _, length in self.ranges)
+
 
 class HeaderReader:
     """Reads a file's header in as few requests as it takes. Counts them."""
@@ -71,7 +77,7 @@ class HeaderReader:
                 self._size = self._files.size(self._href)
             if start >= self._size:
                 return b""
-        (data,) = self._files.read_ranges(self._href, [(start, ask)])
+        data = bytes(self._files.read_ranges(self._href, [(start, ask)])[0])
         self.requests += 1
         self.bytes_read += len(data)
         self._pieces.append((start, data))
@@ -148,8 +154,10 @@ def _chop(image: TiffImage) -> TiffImage:
     return replace(image, tags={**image.tags, ROWS_PER_STRIP: (rows,)}, offsets=offsets, counts=counts)
 
 
-def plan_batches(image: TiffImage, blocks: Sequence[Block], bands: tuple[int, ...]) -> Iterator[Batch]:
-    """Which bytes to ask for together: blocks in the order of the file, in batches of a few megabytes.
+def plan_batches(
+    image: TiffImage, blocks: Sequence[Block], bands: tuple[int, ...], batch_bytes: int = 4 * 2**20
+) -> Iterator[Batch]:
+    """Which bytes to ask for together: blocks in the order of the file, in batches of about `batch_bytes`.
 
     Raises:
         TiffBroken: the file says that a block takes far more bytes than its pixels.
@@ -175,7 +183,7 @@ def plan_batches(image: TiffImage, blocks: Sequence[Block], bands: tuple[int, ..
     size = 0
     for parts in listed:
         length = sum(part.length for part in parts)
-        if batch and (size + length > _BATCH_BYTES or len(batch) >= _BATCH_BLOCKS):
+        if batch and (size + length > batch_bytes or len(batch) >= _BATCH_BLOCKS):
             yield Batch(tuple(batch), merge_ranges(batch))
             batch, size = [], 0
         batch += parts
@@ -195,42 +203,45 @@ def merge_ranges(parts: Sequence[Part]) -> tuple[tuple[int, int], ...]:
     return tuple((start, end - start) for start, end in merged)
 
 
-def cut_parts(batch: Batch, data: Sequence[bytes]) -> Iterator[tuple[Part, memoryview]]:
-    """Each part with its bytes, out of what the requests of the batch answered.
+def cut_blocks(batch: Batch, data: Sequence[Buffer]) -> Iterator[tuple[Block, list[memoryview]]]:
+    """Each block with its parts' bytes, out of what the requests of the batch answered.
 
     Raises:
         TiffBroken: a part lies beyond the end of the file.
     """
-    views = [(start, memoryview(piece)) for (start, _), piece in zip(batch.ranges, data, strict=True)]
-    starts = np.array([start for start, _ in views], dtype=np.int64)
-    for part in batch.parts:
-        if not part.length:
-            yield part, memoryview(b"")
-            continue
-        start, view = views[int(np.searchsorted(starts, part.start, side="right")) - 1]
-        piece = view[part.start - start : part.start - start + part.length]
-        if len(piece) < part.length:
-            raise TiffBroken(f"ends before byte {part.start + part.length}, where a block should lie")
-        yield part, piece
+    views = [memoryview(piece) for piece in data]
+    starts = [start for start, _ in batch.ranges]
+    pieces: list[memoryview] = []
+    for part, following in zip(batch.parts, (*batch.parts[1:], None), strict=True):
+        if part.length:
+            at = bisect_right(starts, part.start) - 1
+            inside = part.start - starts[at]
+            piece = views[at][inside : inside + part.length]
+            if len(piece) < part.length:
+                raise TiffBroken(f"ends before byte {part.start + part.length}, where a block should lie")
+            pieces.append(piece)
+        else:
+            pieces.append(memoryview(b""))
+        if following is None or following.block != part.block:
+            yield part.block, pieces
+            pieces = []
 
 
-def decode_block(
-    tiff: PlainTiff, level: int, bands: tuple[int, ...], parts: Sequence[tuple[Part, memoryview]]
-) -> Pixels:
-    """A block's pixels, `(bands, height, width)`, out of its parts.
+class BlockDecoder:
+    """Makes pixels of the stored blocks of some bands of a level. May be used by several threads."""
 
-    Raises:
-        TiffBroken: the data are corrupt.
-    """
-    image = tiff.levels[level]
-    height, width = tiff.info.block_shape(parts[0][0].block, level)
-    planes = [
-        unpack(image, data, height, width) if part.length else fill(image, tiff.info.nodata, height, width)
-        for part, data in parts
-    ]
-    if image.is_separate:
-        return planes[0] if len(planes) == 1 else np.concatenate(planes)
-    (pixels,) = planes
-    if bands == tuple(range(1, image.samples + 1)):
-        return pixels
-    return np.ascontiguousarray(pixels[[band - 1 for band in bands]])
+    def __init__(self, tiff: PlainTiff, level: int, bands: Sequence[int]) -> None:
+        image = tiff.levels[level]
+        self._unpacker = Unpacker(image, bands, tiff.info.nodata)
+        self._size = image.height, image.width
+        self._block = image.block_height, image.block_width
+
+    def decode(self, block: Block, parts: Sequence[Buffer], room: Room) -> Pixels:
+        """A block's pixels, `(bands, height, width)`, out of its parts.
+
+        Raises:
+            TiffBroken: the data are corrupt.
+        """
+        height = min(self._block[0], self._size[0] - block[0] * self._block[0])
+        width = min(self._block[1], self._size[1] - block[1] * self._block[1])
+        return self._unpacker.unpack(parts, height, width, room)

@@ -11,37 +11,41 @@ from numba import njit
 from swathe.sampling.locate import CellBlocks
 
 
-def gather_block(
-    block: npt.NDArray[np.generic],
-    at: CellBlocks,
-    index: int,
-    values: npt.NDArray[np.generic],
-    has_data: npt.NDArray[np.uint8],
-    nodata: float | None,
-) -> None:
+def gather_block(block: npt.NDArray[np.generic], at: CellBlocks, index: int, values: npt.NDArray[np.generic]) -> None:
     """Writes the values of the cells that lie in one block.
 
     Args:
         block: 2-D, as decoded; `index` is its place in `at.blocks`.
         values: (cells) in the block's dtype, written where a cell lies in this block.
-        has_data: (cells) uint8, set to 1 there where the value is not no-data (NaN never is data).
     """
-    start, end = at.starts[index], at.starts[index + 1]
     flat = np.ascontiguousarray(block).reshape(-1)
-    if block.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # no-data is compared as the raster holds it: 0.1 in float32 is not 0.1
-            marker = block.dtype.type(np.nan if nodata is None else nodata)
-        _gather_float(flat, at.offsets, at.cells, start, end, values, has_data, marker)
+    _gather(flat, at.segments, at.offsets, at.starts[index], at.starts[index + 1], values)
+
+
+def data_mask(values: npt.NDArray[np.generic], at: CellBlocks, nodata: float | None) -> npt.NDArray[np.uint8]:
+    """1 where a gathered value is data, (cells) uint8: not no-data, not NaN, and not beyond the source.
+
+    No-data is compared as the raster holds it: 0.1 in float32 is not 0.1. What an integer dtype cannot hold marks nothing.
+    """
+    dtype = values.dtype
+    if dtype.kind == "f":
+        found = values == values
+        if nodata is not None:
+            with np.errstate(over="ignore"):
+                found &= values != dtype.type(nodata)
+    elif nodata is not None and float(nodata).is_integer() and _fits(int(nodata), dtype):
+        found = values != dtype.type(int(nodata))
     else:
-        # a no-data value that the dtype cannot hold marks nothing
-        marked = nodata is not None and float(nodata).is_integer() and _fits(int(nodata), block.dtype)
-        whole = int(nodata) if marked and nodata is not None else 0
-        _gather_integer(flat, at.offsets, at.cells, start, end, values, has_data, marked, whole)
+        found = np.ones(len(values), np.bool_)
+    mask: npt.NDArray[np.uint8] = found.view(np.uint8)
+    if at.inside is not None:
+        mask &= at.inside
+    return mask
 
 
 def blocks_with(at: CellBlocks, wanted: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Places in `at.blocks` of the blocks that hold at least one wanted cell; wanted is (cells) uint8."""
-    return np.flatnonzero(_any_wanted(at.starts, at.cells, wanted))
+    return np.flatnonzero(_any_wanted(at.starts, at.segments, wanted))
 
 
 def _fits(value: int, dtype: np.dtype[Any]) -> bool:
@@ -50,29 +54,27 @@ def _fits(value: int, dtype: np.dtype[Any]) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _gather_integer(flat, offsets, cells, start, end, values, has_data, marked, marker):  # type: ignore[no-untyped-def]
-    for i in range(start, end):
-        value = flat[offsets[i]]
-        cell = cells[i]
-        values[cell] = value
-        has_data[cell] = 0 if marked and value == marker else 1
+def _gather(flat, segments, offsets, start, end, values):  # type: ignore[no-untyped-def]
+    for k in range(start, end):
+        cell = segments[k, 0]
+        first = segments[k, 1]
+        count = segments[k + 1, 1] - first
+        into = values[cell : cell + count]
+        places = offsets[first : first + count]
+        for i in range(count):
+            into[i] = flat[places[i]]
 
 
 @njit(cache=True, nogil=True)
-def _gather_float(flat, offsets, cells, start, end, values, has_data, nodata):  # type: ignore[no-untyped-def]
-    for i in range(start, end):
-        value = flat[offsets[i]]
-        cell = cells[i]
-        values[cell] = value
-        has_data[cell] = 0 if value != value or value == nodata else 1
-
-
-@njit(cache=True, nogil=True)
-def _any_wanted(starts, cells, wanted):  # type: ignore[no-untyped-def]
+def _any_wanted(starts, segments, wanted):  # type: ignore[no-untyped-def]
     found = np.zeros(len(starts) - 1, np.uint8)
     for block in range(len(starts) - 1):
-        for i in range(starts[block], starts[block + 1]):
-            if wanted[cells[i]]:
-                found[block] = 1
+        for k in range(starts[block], starts[block + 1]):
+            cell = segments[k, 0]
+            for i in range(segments[k + 1, 1] - segments[k, 1]):
+                if wanted[cell + i]:
+                    found[block] = 1
+                    break
+            if found[block]:
                 break
     return found

@@ -8,8 +8,10 @@ thousandth of a pixel has every cell transformed exactly.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +33,36 @@ _AFFINE, _QUADRATIC, _EXACT = 0, 1, 2
 class CellBlocks:
     """Which blocks of a source hold the cells, and where.
 
-    `blocks` (blocks, 2) int32: row and column of each block that is needed, by row and column; `starts` (blocks + 1) into
-    the two others; `cells` int32: positions in the unit's cells; `offsets` int32: positions in the flattened block.
-    Cells beyond the source are in none.
+    `blocks` (blocks, 2) int32: row and column of each block that is needed, by row and column. Cells that follow one
+    another in the unit and lie in one block are a segment: `segments` (segments + 1, 2) int32 has the first of its cells
+    and where its `offsets` begin, the last row being an end; `starts` (blocks + 1) says where each block's segments
+    begin. `offsets` uint32: positions in the flattened block, cell by cell (unsigned, so that compiled code need not ask
+    whether they count from the end).
+
+    Cells beyond the source are in no segment; `inside` (cells) uint8 is 0 for them, None if there are none.
     """
 
     blocks: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int32]
+    segments: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.uint32]
+    inside: npt.NDArray[np.uint8] | None
+
+    def within(self, begin: int, end: int) -> CellBlocks:
+        """The same for cells `begin` to `end` (excluded) alone, which count from 0 then."""
+        needed, starts, segments, offsets = _clip(self.starts, self.segments, self.offsets, begin, end)
+        inside = None if self.inside is None else self.inside[begin:end]
+        return CellBlocks(self.blocks[needed], starts, segments, offsets, inside)
+
+
+Runner = Callable[[Iterable[Callable[[], None]]], None]
+"""Does pieces of work, perhaps side by side."""
+
+
+def in_turn(work: Iterable[Callable[[], None]]) -> None:
+    """Does pieces of work one after the other."""
+    for piece in work:
+        piece()
 
 
 @lru_cache(maxsize=32)
@@ -48,39 +71,76 @@ def transformer(from_epsg: int, to_epsg: int) -> Transformer:
     return Transformer.from_crs(from_epsg, to_epsg, always_xy=True)
 
 
-def locate(cells: Cells, grids: SampleGrids, source: SourceGrid, block_width: int, block_height: int) -> CellBlocks:
+def locate(
+    cells: Cells,
+    grids: SampleGrids,
+    source: SourceGrid,
+    block_width: int,
+    block_height: int,
+    *,
+    run: Runner = in_turn,
+    pieces: int = 1,
+) -> CellBlocks:
     """The blocks of `source` that the cells need.
 
     Args:
         cells: of the features whose grids are `grids`, in the same order.
         block_width, block_height: of the source's blocks, in pixels; blocks at the right and lower edge are cut.
+        run: does the work for each of `pieces` runs of features.
     """
+    across = -(-source.width // block_width)
+    down = -(-source.height // block_height)
+    block_of = np.empty(cells.count, np.int32)
+    offset_of = np.empty(cells.count, np.uint32)
+    edges = np.linspace(0, len(grids), pieces + 1).astype(int).tolist()
+
+    def place(first: int, last: int) -> None:
+        _place_features(cells, grids, source, (block_width, block_height, across), first, last, block_of, offset_of)
+
+    run(partial(place, first, last) for first, last in itertools.pairwise(edges))
+    counts, segment_counts = _count_by_block(block_of, across * down)
+    needed = np.flatnonzero(counts)
+    first_offset = np.cumsum(counts) - counts
+    first_segment = np.cumsum(segment_counts) - segment_counts
+    segments, offsets = _sort_by_block(
+        block_of, offset_of, first_offset, first_segment, int(segment_counts.sum()), int(counts.sum())
+    )
+    starts = np.append(first_segment[needed], len(segments) - 1)
+    blocks = np.stack([needed // across, needed % across], axis=1).astype(np.int32)
+    inside = None if len(offsets) == len(block_of) else (block_of >= 0).view(np.uint8)
+    return CellBlocks(blocks, starts, segments, offsets, inside)
+
+
+def _place_features(
+    cells: Cells,
+    grids: SampleGrids,
+    source: SourceGrid,
+    blocks: tuple[int, int, int],
+    first: int,
+    last: int,
+    block_of: npt.NDArray[np.int32],
+    offset_of: npt.NDArray[np.uint32],
+) -> None:
+    """Writes block and position within it of the cells of features `first` to `last`; `blocks`: width, height, across."""
     a, b, c, d, e, f = source.transform
     determinant = a * e - b * d
     inverse = np.array([e / determinant, -b / determinant, -d / determinant, a / determinant, c, f])
+    grids = grids.take(slice(first, last))
     polynomials = np.zeros((len(grids), 2, 9))
     exact = np.zeros((0, 2))
     exact_starts = np.zeros(len(grids), np.int64)
     mode = np.full(len(grids), _AFFINE, np.int8)
+    run_starts = cells.run_starts[first : last + 1]
     if grids.epsg != source.epsg and len(grids):
         polynomials, good = _fit(grids, source, inverse)
         mode[:] = np.where(good, _QUADRATIC, _EXACT)
-        exact, exact_starts = _transform_cells(cells, grids, source.epsg, ~good)
-    across = -(-source.width // block_width)
-    down = -(-source.height // block_height)
-    block_of, offset_of, counts = _place(
-        cells.runs, cells.run_starts, cells.starts,
+        exact, exact_starts = _transform_cells(cells.runs, run_starts, grids, source.epsg, ~good)
+    _place(
+        cells.runs, run_starts, cells.starts[first : last + 1],
         grids.x0, grids.y0, grids.dx, grids.dy, grids.width, grids.height,
         mode, polynomials, exact, exact_starts, inverse,
-        b == 0 and d == 0, a, e, source.width, source.height, block_width, block_height, across, down,
+        b == 0 and d == 0, a, e, source.width, source.height, *blocks, block_of, offset_of,
     )  # fmt: skip
-    needed = np.flatnonzero(counts)
-    starts = np.concatenate([[0], np.cumsum(counts[needed])])
-    where = np.zeros(len(counts), np.int64)
-    where[needed] = starts[:-1]
-    order, offsets = _sort_by_block(block_of, offset_of, where, int(starts[-1]))
-    blocks = np.stack([needed // across, needed % across], axis=1).astype(np.int32)
-    return CellBlocks(blocks, starts, order, offsets)
 
 
 def _fit(
@@ -124,7 +184,11 @@ def _biquadratic(nodes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _transform_cells(
-    cells: Cells, grids: SampleGrids, epsg: int, which: npt.NDArray[np.bool_]
+    all_runs: npt.NDArray[np.int32],
+    run_starts: npt.NDArray[np.int64],
+    grids: SampleGrids,
+    epsg: int,
+    which: npt.NDArray[np.bool_],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """x, y (cells, 2) in the CRS `epsg` of every cell of some features, and where each feature's begin."""
     begin = np.zeros(len(grids), np.int64)
@@ -132,7 +196,7 @@ def _transform_cells(
     total = 0
     change = transformer(grids.epsg, epsg)
     for feature in np.flatnonzero(which):
-        runs = cells.runs[cells.run_starts[feature] : cells.run_starts[feature + 1]]
+        runs = all_runs[run_starts[feature] : run_starts[feature + 1]]
         lengths = runs[:, 2] - runs[:, 1]
         rows = np.repeat(runs[:, 0], lengths)
         columns = np.concatenate([np.arange(run[1], run[2]) for run in runs]) if len(runs) else np.zeros(0)
@@ -150,13 +214,10 @@ def _transform_cells(
 def _place(  # type: ignore[no-untyped-def]
     runs, run_starts, starts, x0, y0, dx, dy, width, height,
     mode, polynomials, exact, exact_starts, inverse,
-    north_up, pixel_width, pixel_height, source_width, source_height, block_width, block_height, across, down,
+    north_up, pixel_width, pixel_height, source_width, source_height, block_width, block_height, across,
+    block_of, offset_of,
 ):  # fmt: skip
-    """Block and position within it of every cell (-1 beyond the source), and how many cells each block has."""
-    total = starts[-1]
-    block_of = np.empty(total, np.int32)
-    offset_of = np.empty(total, np.int32)
-    counts = np.zeros(across * down, np.int64)
+    """Writes block and position within it of every cell of some features; block -1 for those beyond the source."""
     for f in range(len(run_starts) - 1):
         cell = starts[f]
         k = exact_starts[f]
@@ -201,24 +262,95 @@ def _place(  # type: ignore[no-untyped-def]
                     block = by_i * across + bx_i
                     block_of[cell] = block
                     offset_of[cell] = (iy - by_i * block_height) * true_width + ix - bx_i * block_width
-                    counts[block] += 1
                 else:
                     block_of[cell] = -1
                     offset_of[cell] = 0
                 cell += 1
-    return block_of, offset_of, counts
 
 
 @njit(cache=True, nogil=True)
-def _sort_by_block(block_of, offset_of, where, total):  # type: ignore[no-untyped-def]
-    """Cells and their offsets side by side per block, in the order of the cells."""
-    order = np.empty(total, np.int32)
-    offsets = np.empty(total, np.int32)
+def _count_by_block(block_of, blocks):  # type: ignore[no-untyped-def]
+    """How many cells and segments each block has."""
+    counts = np.zeros(blocks, np.int64)
+    segments = np.zeros(blocks, np.int64)
+    before = -1
+    begin = 0
     for cell in range(len(block_of)):
         block = block_of[cell]
-        if block >= 0:
-            at = where[block]
-            order[at] = cell
+        if block != before:
+            if before >= 0:
+                counts[before] += cell - begin
+            if block >= 0:
+                segments[block] += 1
+            before = block
+            begin = cell
+    if before >= 0:
+        counts[before] += len(block_of) - begin
+    return counts, segments
+
+
+@njit(cache=True, nogil=True)
+def _clip(starts, segments, offsets, begin, end):  # type: ignore[no-untyped-def]
+    """Segments and offsets of cells `begin` to `end` alone: which blocks still have any, and theirs as in CellBlocks."""
+    blocks = len(starts) - 1
+    needed = np.empty(blocks, np.int64)
+    new_starts = np.zeros(blocks + 1, np.int64)
+    new_segments = np.empty((len(segments), 2), np.int32)
+    total = 0
+    for k in range(len(segments) - 1):
+        cell, count = segments[k, 0], segments[k + 1, 1] - segments[k, 1]
+        total += max(0, min(end, cell + count) - max(begin, cell))
+    new_offsets = np.empty(total, np.uint32)
+    n = 0
+    at = 0
+    found = 0
+    for block in range(blocks):
+        before = n
+        for k in range(starts[block], starts[block + 1]):
+            cell = segments[k, 0]
+            first = max(begin, cell)
+            last = min(end, cell + segments[k + 1, 1] - segments[k, 1])
+            if first >= last:
+                continue
+            new_segments[n, 0] = first - begin
+            new_segments[n, 1] = at
+            n += 1
+            source = segments[k, 1] + first - cell
+            new_offsets[at : at + last - first] = offsets[source : source + last - first]
+            at += last - first
+        if n > before:
+            needed[found] = block
+            found += 1
+            new_starts[found] = n
+    new_segments[n, 0] = end - begin
+    new_segments[n, 1] = at
+    return needed[:found].copy(), new_starts[: found + 1].copy(), new_segments[: n + 1].copy(), new_offsets
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_block(block_of, offset_of, first_offset, first_segment, count, total):  # type: ignore[no-untyped-def]
+    """Segments and offsets side by side per block, in the order of the cells."""
+    next_offset = first_offset.copy()
+    next_segment = first_segment.copy()
+    cells = len(block_of)
+    segments = np.empty((count + 1, 2), np.int32)
+    offsets = np.empty(total, np.uint32)
+    cell = 0
+    while cell < cells:
+        block = block_of[cell]
+        if block < 0:
+            cell += 1
+            continue
+        at = next_offset[block]
+        k = next_segment[block]
+        segments[k, 0] = cell
+        segments[k, 1] = at
+        next_segment[block] = k + 1
+        while cell < cells and block_of[cell] == block:
             offsets[at] = offset_of[cell]
-            where[block] = at + 1
-    return order, offsets
+            at += 1
+            cell += 1
+        next_offset[block] = at
+    segments[count, 0] = cells
+    segments[count, 1] = total
+    return segments, offsets

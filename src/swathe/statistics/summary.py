@@ -25,14 +25,23 @@ _LEAST_WEIGHT = 1e-6
 
 @dataclass(frozen=True)
 class Summary:
-    """One entry per feature: valid cells (int64), sum of their weights, and float64 statistics, NaN where none is valid."""
+    """One entry per feature: valid cells, sum of their weights, and statistics, NaN where none is valid.
 
-    count: npt.NDArray[np.int64]
-    weight: Floats
-    minimum: Floats
-    maximum: Floats
+    A long job holds many of these, so they are no wider than they must be: counts are int32, minimum and maximum float32
+    where the values are, all else float64; `weights` is None where every cell weighs 1.
+    """
+
+    count: npt.NDArray[np.int32]
+    weights: Floats | None
+    minimum: npt.NDArray[np.floating]
+    maximum: npt.NDArray[np.floating]
     mean: Floats
     deviation: Floats
+
+    @property
+    def weight(self) -> Floats:
+        """The sum of the valid cells' weights."""
+        return self.count.astype(np.float64) if self.weights is None else self.weights
 
 
 def valid_cells(values: npt.NDArray[np.generic], mask: npt.NDArray[np.generic] | None) -> npt.NDArray[np.uint8]:
@@ -53,7 +62,18 @@ def summarise(
         values: (cells) any real dtype; valid: (cells) 1 where a sample counts; weights: (cells) or None.
         starts: (features + 1) where each feature's cells begin.
     """
-    return Summary(*_summarise(values, valid, np.zeros(0) if weights is None else weights, starts))
+    count, weight, minimum, maximum, mean, deviation = _summarise(
+        values, valid, np.zeros(0) if weights is None else weights, starts
+    )
+    extreme = np.float32 if values.dtype in (np.float32, np.uint8, np.int8, np.uint16, np.int16) else np.float64
+    return Summary(
+        count.astype(np.int32),
+        None if weights is None else weight,
+        minimum.astype(extreme),
+        maximum.astype(extreme),
+        mean,
+        deviation,
+    )
 
 
 @njit(cache=True, nogil=True)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from swathe.model.errors import StorageError
 
 UNFINISHED = ".swathe-unfinished-"
+# Each is an open file for a moment; a process may have 1024.
+_DURABLE_AT_ONCE = 256
+
+Bytes = bytes | memoryview
 
 
 def read_parts(path: Path, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -32,67 +39,213 @@ def _read_part(descriptor: int, start: int, length: int) -> bytes:
     return data
 
 
-def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_whole(path: Path, data: Bytes, *, durable: bool = True) -> None:
     """Writes a file that nobody ever sees a part of, and that outlives a power failure if `durable`.
 
-    Where the system can, it has no name before it is complete, so a killed process leaves nothing behind. Only replacing
-    a file by another content takes a second, hidden name, for a moment and for the complete content.
+    As `write_many_whole` for one file; a folder that is missing is made.
     """
-    try:
-        nameless = _open_nameless(path.parent)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nameless = _open_nameless(path.parent)
-    unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    descriptor = os.open(unfinished, flags, 0o666) if nameless is None else nameless
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(descriptor)
-            if nameless is not None:
-                try:
-                    _name(descriptor, path)
-                    return
-                except FileExistsError:
-                    if _holds(path, data):  # work that was done again
-                        return
-                    _name(descriptor, unfinished)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_many_whole(path.parent, [(path.name, data)], durable=durable)
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False
+def write_many_whole(folder: Path, files: Iterable[tuple[str, Bytes]], *, durable: bool = False) -> int:
+    """Writes files `(name, data)` into a folder, which is made where it is missing, and returns how many.
 
-
-def _name(descriptor: int, path: Path) -> None:
-    """Gives a nameless file a name (open(2), O_TMPFILE). Only with a folder's descriptor does Python follow the link."""
-    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
-
-
-def _open_nameless(folder: Path) -> int | None:
-    """A new file in a folder that has no name yet; None where the file system or the kernel knows no such thing.
+    Nobody ever sees a part of one. Where the system can, a file has no name before it is complete, so a killed process
+    leaves nothing behind. Only replacing a file by another content takes a second, hidden name, for a moment and for the
+    complete content; one that has its content already is left alone. If `durable`, all of them outlive a power failure
+    once this has returned. What was written before a failure stays.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        OSError: the folder or the system does not take them.
     """
-    if hasattr(os, "O_TMPFILE"):
+    count = 0
+    waiting = iter(files)
+    opened = _open_folder(folder, durable)
+    try:
+        with _Writer(opened) as writer:
+            while durable and (batch := list(islice(waiting, _DURABLE_AT_ONCE))):
+                writer.write_durably(batch)
+                count += len(batch)
+            for name, data in waiting:
+                writer.write(name, data)
+                count += 1
+    finally:
+        os.close(opened)
+    return count
+
+
+def _open_folder(folder: Path, durable: bool) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags)
+    except FileNotFoundError:
+        above = [folder.parent]
+        while not above[-1].exists() and above[-1] != above[-1].parent:
+            above.append(above[-1].parent)
+        folder.mkdir(parents=True, exist_ok=True)
+    if durable:  # the names of the new folders too
+        for outer in above:
+            descriptor = os.open(outer, flags)
+            try:
+                _sync_folder(descriptor)
+            finally:
+                os.close(descriptor)
+    return os.open(folder, flags)
+
+
+class _Writer:
+    """Writes files into an open folder, by names relative to it."""
+
+    def __init__(self, folder: int) -> None:
+        self._folder = folder
+        self._nameless = hasattr(os, "O_TMPFILE")
+        # Whether to look first: a nameless file learns from its naming that work is being done again, one with a hidden
+        # name never would.
+        self._look_first = not self._nameless
+        self._opened = -1
+
+    def __enter__(self) -> _Writer:
+        if self._nameless:
+            try:
+                self._opened = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                self._nameless, self._look_first = False, True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened >= 0:
+            os.close(self._opened)
+
+    def write(self, name: str, data: Bytes) -> None:
+        """One file, not durably."""
+        if self._look_first and self._holds(name, data):
+            return
+        descriptor, hidden = self._start()
         try:
-            return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-                raise
-    if not folder.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    return None
+            _write_all(descriptor, data)
+            self._finish(descriptor, hidden, name, data)
+        except BaseException:
+            self._remove(hidden)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def write_durably(self, files: Sequence[tuple[str, Bytes]]) -> None:
+        """Some files, durably: all contents first, then all names.
+
+        A content must be on the disk before its name is, or a power failure could leave a name without it. Writing back
+        begins for all of them before the first is waited for; a journalling file system then commits once for the
+        contents and once for the names.
+        """
+        begun: list[tuple[int, str | None, str, Bytes]] = []
+        try:
+            for name, data in files:
+                if self._holds(name, data, durable=True):
+                    continue
+                descriptor, hidden = self._start()
+                begun.append((descriptor, hidden, name, data))
+                _write_all(descriptor, data)
+                _begin_writing_back(descriptor)
+            for descriptor, *_ in begun:
+                os.fsync(descriptor)
+            for descriptor, hidden, name, data in begun:
+                self._finish(descriptor, hidden, name, data)
+            _sync_folder(self._folder)
+        except BaseException:
+            for _, hidden, *_ in begun:
+                self._remove(hidden)
+            raise
+        finally:
+            for descriptor, *_ in begun:
+                os.close(descriptor)
+
+    def _start(self) -> tuple[int, str | None]:
+        """A new file that has no name yet, or a hidden one where the file system or the kernel knows no such thing."""
+        if self._nameless:
+            try:
+                return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=self._folder), None
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                    raise
+                self._nameless, self._look_first = False, True
+        hidden = _hidden_name()
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        return os.open(hidden, flags, 0o666, dir_fd=self._folder), hidden
+
+    def _finish(self, descriptor: int, hidden: str | None, name: str, data: Bytes) -> None:
+        """Gives a complete file its name."""
+        if hidden is None:
+            try:
+                self._name(descriptor, name)
+                return
+            except FileExistsError:
+                self._look_first = True
+                if self._holds(name, data):
+                    return
+            hidden = _hidden_name()
+            self._name(descriptor, hidden)
+        try:
+            os.replace(hidden, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except BaseException:
+            self._remove(hidden)
+            raise
+
+    def _name(self, descriptor: int, name: str) -> None:
+        """Gives a nameless file a name (open(2), O_TMPFILE). Only with a folder's descriptor does Python follow the link."""
+        os.link(str(descriptor), name, src_dir_fd=self._opened, dst_dir_fd=self._folder, follow_symlinks=True)
+
+    def _remove(self, hidden: str | None) -> None:
+        if hidden is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(hidden, dir_fd=self._folder)
+
+    def _holds(self, name: str, data: Bytes, *, durable: bool = False) -> bool:
+        """Whether a file has a content already; if `durable`, then also on the disk."""
+        try:
+            # without waiting for whoever writes into a pipe of that name
+            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
+        except OSError:
+            return False
+        try:
+            status = os.fstat(descriptor)
+            size = len(data)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size or _read_part(descriptor, 0, size) != data:
+                return False
+            if durable:
+                os.fsync(descriptor)
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+
+
+def _hidden_name() -> str:
+    return f"{UNFINISHED}{secrets.token_hex(8)}"
+
+
+def _write_all(descriptor: int, data: Bytes) -> None:
+    written = os.write(descriptor, data)
+    if written < len(data):  # a signal, or more than the kernel takes at once
+        left = memoryview(data)[written:]
+        while left:
+            left = left[os.write(descriptor, left) :]
+
+
+def _sync_folder(descriptor: int) -> None:
+    """Brings the names in a folder to the disk, on file systems where that is a thing to ask for."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+def _begin_writing_back(descriptor: int) -> None:
+    """Where the system can, starts to write a file to the disk without waiting: what the advice does to dirty pages."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def list_files(folder: Path) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from swathe.storage import folder, transfer
 from swathe.storage.buckets import open_site
 from swathe.storage.failures import explain, explain_file
 from swathe.storage.stores import ObjectStores
+from swathe.storage.urls import parse_object_url, to_file
 
 T = TypeVar("T")
 
@@ -51,13 +52,33 @@ class SourceFiles:
             return _on_file(path, Path.read_bytes)
         return self._on_site(href, lambda site, key: bytes(obstore.get(site, key).bytes()))
 
-    def read_ranges(self, href: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    def is_local(self, href: str) -> bool:
+        """Whether it lies on this machine: a file, or an object of a bucket that is mapped to a folder."""
+        return local_path(href) is not None or (
+            href.startswith("s3://") and self.stores.settings.local_root is not None
+        )
+
+    def read_ranges(self, href: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | memoryview]:
         """The bytes of `(start, length)` ranges; one that reaches beyond the end is cut short there."""
         if href.startswith("s3://"):
             return self.stores.read_ranges(href, ranges)
         if (path := local_path(href)) is not None:
             return _on_file(path, lambda file: folder.read_parts(file, ranges))
         return self._on_site(href, lambda site, key: transfer.get_parts(site, key, ranges))
+
+    def read_ranges_into(
+        self, href: str, ranges: Sequence[tuple[int, int]], room: memoryview
+    ) -> Sequence[bytes | memoryview]:
+        """As `read_ranges`; what lies on this machine is put into `room`, which must be as long as all ranges."""
+        path, name = local_path(href), href
+        root = self.stores.settings.local_root
+        if path is not None:
+            name = str(path)
+        elif href.startswith("s3://") and root is not None:
+            path = to_file(root, parse_object_url(href))
+        if path is None:
+            return self.read_ranges(href, ranges)
+        return _on_file(path, lambda file: transfer.read_parts_into(file, ranges, room), name)
 
     def size(self, href: str) -> int:
         """The file's length in bytes."""
@@ -85,8 +106,8 @@ class SourceFiles:
             raise explain(error, href, "read") from None
 
 
-def _on_file(path: Path, action: Callable[[Path], T]) -> T:
+def _on_file(path: Path, action: Callable[[Path], T], name: str | None = None) -> T:
     try:
         return action(path)
     except OSError as error:
-        raise explain_file(error, str(path), "read") from None
+        raise explain_file(error, name or str(path), "read") from None

@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,9 @@ from swathe.storage.failures import explain, explain_file
 from swathe.storage.urls import ObjectUrl, parse_object_url, to_file
 
 _OPEN_BUCKETS = 64
+# Their product is how many files are open at a time.
+_FILES_AT_ONCE = 128
+_FOLDERS_AT_ONCE = 4
 _STORE_ERRORS = (BaseError, OSError, ValueError)
 
 T = TypeVar("T")
@@ -66,7 +70,7 @@ class ObjectStores:
 
     def read_ranges(
         self, url: str, ranges: Sequence[tuple[int, int]], *, credentials: Credentials | None = None
-    ) -> list[bytes]:
+    ) -> Sequence[bytes | memoryview]:
         """The bytes of `(start, length)` ranges, one request each, side by side.
 
         A range that reaches beyond the end of the object is cut short there; one that starts beyond it is an error of
@@ -75,7 +79,11 @@ class ObjectStores:
         place = parse_object_url(url)
         if self.settings.local_root is not None:
             return self._on_file(place, "read", lambda path: folder.read_parts(path, ranges))
-        return self._on_bucket(place, "read", credentials, lambda s: transfer.get_parts(s, place.key, ranges))
+
+        def fetch(store: S3Store) -> Sequence[bytes | memoryview]:
+            return transfer.get_parts(store, place.key, ranges)
+
+        return self._on_bucket(place, "read", credentials, fetch)
 
     def size(self, url: str, *, credentials: Credentials | None = None) -> int:
         """The object's length in bytes."""
@@ -154,8 +162,29 @@ class ObjectStores:
         ended; those done by then stay.
         """
         if self.settings.local_root is not None:
-            return transfer.write_in_threads(self.write, items, concurrency)
+            return self._write_files(items, concurrency)
         return transfer.run(self._write_concurrently(items, max(1, concurrency), credentials))
+
+    def _write_files(self, items: Iterable[tuple[str, bytes]], concurrency: int) -> int:
+        """Puts objects into files, those of a folder some at a time: the disk is waited for once for many."""
+        count = 0
+
+        def parts() -> Iterator[tuple[ObjectUrl, list[tuple[str, bytes]]]]:
+            nonlocal count
+            waiting = iter(items)
+            while batch := [(parse_object_url(url), data) for url, data in islice(waiting, _FILES_AT_ONCE)]:
+                folders: dict[Path, tuple[ObjectUrl, list[tuple[str, bytes]]]] = {}
+                for place, data in batch:
+                    path = self._on_file(place, "written", lambda path: path)
+                    folders.setdefault(path.parent, (place, []))[1].append((path.name, data))
+                yield from folders.values()
+                count += len(batch)
+
+        def write(place: ObjectUrl, files: list[tuple[str, bytes]]) -> None:
+            self._on_file(place, "written", lambda path: folder.write_many_whole(path.parent, files, durable=True))
+
+        transfer.write_in_threads(write, parts(), min(concurrency, _FOLDERS_AT_ONCE))
+        return count
 
     async def _write_concurrently(
         self, items: Iterable[tuple[str, bytes]], concurrency: int, credentials: Credentials | None

@@ -19,9 +19,11 @@ from swathe.model.errors import LimitExceeded, StorageError
 CHUNK_BYTES = 8 * 2**20
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-def get_parts(store: S3Store | HTTPStore, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+def get_parts(store: S3Store | HTTPStore, key: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
     """The bytes of `(start, length)` ranges, a request each, side by side; empty ranges cost none."""
     wanted = [(start, length) for start, length in ranges if length > 0]
     if len(wanted) == 1:
@@ -31,7 +33,28 @@ def get_parts(store: S3Store | HTTPStore, key: str, ranges: Sequence[tuple[int, 
         starts, lengths = [start for start, _ in wanted], [length for _, length in wanted]
         # Without coalescing: who asks has already merged what lies close together.
         answers = iter(obstore.get_ranges(store, key, starts=starts, lengths=lengths, coalesce=0) if wanted else [])
-    return [bytes(next(answers)) if length > 0 else b"" for _, length in ranges]
+    return [memoryview(next(answers) if length > 0 else b"") for _, length in ranges]
+
+
+def read_parts_into(path: Path, ranges: Sequence[tuple[int, int]], room: memoryview) -> list[memoryview]:
+    """The bytes of `(start, length)` ranges of a file, one behind the other in `room`, which is long enough.
+
+    A range that reaches beyond the end is cut short there.
+    """
+    parts = []
+    at = 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for start, length in ranges:
+            part = room[at : at + length]
+            arrived = 0
+            while arrived < length and (more := os.preadv(descriptor, [part[arrived:]], start + arrived)):
+                arrived += more
+            parts.append(part[:arrived])
+            at += length
+    finally:
+        os.close(descriptor)
+    return parts
 
 
 def file_size(path: Path) -> int:
@@ -111,7 +134,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def write_in_threads(write: Callable[[str, bytes], None], items: Iterable[tuple[str, bytes]], concurrency: int) -> int:
+def write_in_threads(write: Callable[[K, V], None], items: Iterable[tuple[K, V]], concurrency: int) -> int:
     """Calls `write` for each item in a few threads and returns how many there were; the first failure is raised."""
     count = 0
     under_way: set[Future[None]] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swathe.rasters.plain import Batch, Part, cut_parts, merge_ranges, plan_batches
+from swathe.rasters.plain import Batch, Part, cut_blocks, merge_ranges, plan_batches
 from swathe.rasters.tiff import TiffBroken, TiffImage, parse_tiff
 
 KIB = 1024
@@ -47,9 +47,16 @@ def test_a_block_whose_bands_lie_apart_stays_in_one_batch() -> None:
 
 def test_a_part_is_cut_out_of_what_came_and_a_short_answer_is_noticed() -> None:
     batch = Batch((Part((0, 0), 0, 10, 3), Part((0, 1), 0, 0, 0), Part((0, 2), 0, 103, 2)), ((10, 3), (100, 5)))
-    assert [bytes(data) for _, data in cut_parts(batch, [b"abc", b"vwxyz"])] == [b"abc", b"", b"yz"]
+    found = [(block, [bytes(part) for part in parts]) for block, parts in cut_blocks(batch, [b"abc", b"vwxyz"])]
+    assert found == [((0, 0), [b"abc"]), ((0, 1), [b""]), ((0, 2), [b"yz"])]
     with pytest.raises(TiffBroken, match="ends before byte 105"):
-        list(cut_parts(batch, [b"abc", b"vwxy"]))
+        list(cut_blocks(batch, [b"abc", b"vwxy"]))
+
+
+def test_a_block_comes_with_the_parts_of_all_its_bands() -> None:
+    parts = (Part((0, 0), 1, 13, 1), Part((0, 0), 0, 10, 3), Part((0, 1), 1, 0, 0), Part((0, 1), 0, 14, 1))
+    found = list(cut_blocks(Batch(parts, ((10, 5),)), [b"abcde"]))
+    assert found == [((0, 0), [b"d", b"abc"]), ((0, 1), [b"", b"e"])]
 
 
 def test_a_block_that_claims_more_bytes_than_its_pixels_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import shapely
@@ -34,11 +36,23 @@ def pixels(
     places: list[tuple[int, int] | None] = [None] * count
     for k, (row, column) in enumerate(found.blocks.tolist()):
         width = min(block_width, source.width - column * block_width)
-        for i in range(found.starts[k], found.starts[k + 1]):
-            y, x = divmod(int(found.offsets[i]), width)
-            assert places[found.cells[i]] is None
-            places[found.cells[i]] = (column * block_width + x, row * block_height + y)
+        for cell, offset in cells_of(found, k):
+            y, x = divmod(offset, width)
+            assert places[cell] is None
+            places[cell] = (column * block_width + x, row * block_height + y)
+    assert [place is not None for place in places] == (
+        [True] * count if found.inside is None else found.inside.astype(bool).tolist()
+    )
     return places
+
+
+def cells_of(found: CellBlocks, block: int) -> list[tuple[int, int]]:
+    """The cells of a block with their offsets."""
+    pairs = []
+    for k in range(found.starts[block], found.starts[block + 1]):
+        (cell, first), end = found.segments[k].tolist(), int(found.segments[k + 1, 1])
+        pairs += [(cell + i, int(found.offsets[first + i])) for i in range(end - first)]
+    return pairs
 
 
 def place(
@@ -59,7 +73,7 @@ def test_blocks_are_by_row_and_column_and_hold_their_cells() -> None:
     found = locate(cells, grids, UTM, 4, 4)
     assert found.blocks.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert found.starts.tolist() == [0, 1, 2, 3, 4]
-    assert found.cells.tolist() == [0, 1, 2, 3]
+    assert [[cell for cell, _ in cells_of(found, k)] for k in range(4)] == [[0], [1], [2], [3]]
     # blocks at the lower edge have 2 rows, which does not change the width of a row
     assert found.offsets.tolist() == [3 * 4 + 3, 3 * 4, 3, 0]
 
@@ -101,7 +115,7 @@ def test_cells_beyond_the_source_are_in_no_block() -> None:
     assert place(cells, grids, UTM) == [(7, 5), None, None, None]
     cells, grids = boxes((0, 0, 10, 10))
     found = locate(cells, grids, UTM, 4, 4)
-    assert (found.blocks.shape, found.starts.tolist(), found.cells.tolist()) == ((0, 2), [0], [])
+    assert (found.blocks.shape, found.starts.tolist(), found.offsets.tolist()) == ((0, 2), [0], [])
 
 
 def test_no_features_need_no_blocks() -> None:
@@ -188,9 +202,10 @@ def compare(
     block_of = np.full(cells.count, -1)
     offset = np.full(cells.count, -1)
     for k in range(len(found.blocks)):
-        part = slice(found.starts[k], found.starts[k + 1])
-        block_of[found.cells[part]] = k
-        offset[found.cells[part]] = found.offsets[part]
+        for segment in range(found.starts[k], found.starts[k + 1]):
+            (cell, first), end = found.segments[segment].tolist(), int(found.segments[segment + 1, 1])
+            block_of[cell : cell + end - first] = k
+            offset[cell : cell + end - first] = found.offsets[first:end]
     px, py = (ex - left) / pixel, (top - ey) / pixel
     near = (np.abs(px - np.round(px)) < 1e-4) | (np.abs(py - np.round(py)) < 1e-4)
     inside = (px >= 0) & (py >= 0) & (px < width) & (py < height)
@@ -224,9 +239,9 @@ def test_features_a_hundred_kilometres_wide_are_transformed_cell_by_cell(
     exact: list[bool] = []
     original = module._transform_cells
 
-    def watch(cells: Cells, grids: SampleGrids, epsg: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        exact.extend(which.tolist())
-        return original(cells, grids, epsg, which)
+    def watch(*arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+        exact.extend(arguments[-1].tolist())
+        return original(*arguments)
 
     monkeypatch.setattr(module, "_transform_cells", watch)
     assert compare(*pair, size_m=100_000, cell_m=500, corners=12, seed=1) > 1_000
@@ -235,9 +250,7 @@ def test_features_a_hundred_kilometres_wide_are_transformed_cell_by_cell(
 
 
 def test_small_features_are_not_transformed_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module, "_transform_cells", lambda cells, grids, epsg, which: (_none(which), np.zeros(1, np.int64))
-    )
+    monkeypatch.setattr(module, "_transform_cells", lambda *arguments: (_none(arguments[-1]), np.zeros(1, np.int64)))
     assert compare(32633, 4326, 1e-4, (15.0, 46.0), size_m=300, cell_m=10, corners=6, seed=2) > 100
 
 

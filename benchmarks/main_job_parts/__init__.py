@@ -1,0 +1,1 @@
+"""What `benchmarks/main_job.py` is made of."""

@@ -1,0 +1,301 @@
+"""Takes a group of features through the intervals: reads, runs the script, reduces.
+
+Lanes share what is known of the group and take intervals side by side. The last ones are cut among the lanes, so that none
+has a whole interval before it when the others are done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.catalog.scene import Scene
+from swathe.engine.cost import band_factor
+from swathe.engine.evaluate import FaultFinder, check_outputs, chunks, take_statistics
+from swathe.engine.lanes import Lane
+from swathe.engine.phases import READ, SCRIPT, STATISTICS
+from swathe.engine.reading import CellIndex, SceneReader, reads_from_store
+from swathe.engine.samples import preprocess, source_columns, updated_script
+from swathe.engine.task import Group, UnitTask, UnitTools
+from swathe.engine.timeline import Segment, plan_segments, same_presence
+from swathe.evalscript.columns import Batch
+from swathe.evalscript.script import Mosaicking
+from swathe.grids.cover import Cells, cover, join_cells
+from swathe.model.errors import LimitExceeded, ScriptError, ScriptTimeout, SourceError, SwatheError
+from swathe.model.time import TimeRange, format_time
+from swathe.outputs.documents import IntervalEntry
+from swathe.sampling.mosaic import Mask, Mosaic, mosaic
+
+_CHUNK_CELLS = 1_000_000
+# Intervals whose files are opened ahead, and whose blocks are fetched ahead, the present one included.
+_OPENED_AHEAD = 16
+_ORDERED_AHEAD = 4
+_LEAST_CUT_CELLS = 100_000
+_LEAST_CUT_FEATURES = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some features (first, last excluded) in one interval; `share` is what it is of the group's work."""
+
+    interval: int
+    first: int
+    last: int
+    share: float
+
+
+class GroupRun:
+    """What is known of a group while its intervals are computed. Its parts may be run by several threads."""
+
+    def __init__(self, task: UnitTask, group: Group, tools: UnitTools) -> None:
+        self._task = task
+        self._group = group
+        self._tools = tools
+        self._cells = find_cells(task, group, tools)
+        self._samples = group.grids.sample_count
+        self._index = CellIndex(self._cells, group.grids)
+        self._readers = [
+            SceneReader(tools.reader, self._index, source.collection, source.reads, group.cell_m)
+            for source in task.sources
+        ]
+        self._faults = {lane.number: FaultFinder(ScriptError) for lane in tools.lanes.lanes}
+        self._prepared: dict[int, list[Segment]] = {}
+        self._lock = threading.RLock()
+        self._from_store = any(map(reads_from_store, group.timelines))
+        self._opened = self._ordered = 0
+
+    def parts(self) -> list[Part]:
+        """All the work there is, in the order in which it is best begun."""
+        busy = sorted({int(i) for timeline in self._group.timelines for i in timeline.interval_of if i >= 0})
+        lanes = len(self._tools.lanes)
+        features = len(self._group.members)
+        cut = len(busy) if len(busy) < 2 * lanes else lanes
+        pieces = lanes if self._cells.count >= _LEAST_CUT_CELLS else 1
+        edges = np.searchsorted(self._cells.starts, np.linspace(0, self._cells.count, pieces + 1)[1:-1])
+        cuts = sorted({0, *edges.tolist(), features})
+        found = []
+        for place, interval in enumerate(busy):
+            ends = cuts if place >= len(busy) - cut else [0, features]
+            for first, last in itertools.pairwise(ends):
+                found.append(Part(interval, first, last, (last - first) / max(1, features) / len(busy)))
+        return found
+
+    def locate(self) -> None:
+        """Finds where the cells lie in the first scene of each source, by all lanes; the others are mostly alike."""
+        first = next(iter(self.parts()), None)
+        if first is None:
+            return
+        for reader, scene, _ in self._first_scenes(first.interval, self._tools.lanes.lanes[0]):
+            reader.locate(scene, self._tools.lanes)
+
+    def run(self, part: Part, lane: Lane) -> None:
+        """Reads, evaluates and reduces some features in one interval."""
+        with lane.phases.of(READ):
+            self._look_ahead(part.interval, lane)
+        ready = self._within(self._prepare(part.interval, lane), part.first, part.last)
+        if not ready:
+            return
+        try:
+            self._compute(part, ready, lane)
+        except SourceError as error:
+            if error.retryable:
+                raise
+            self._compute_apart(part, ready, lane)
+
+    def _within(self, segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
+        return [part for segment in segments if (part := segment.within(first, last)) is not None]
+
+    def _prepare(self, number: int, lane: Lane) -> list[Segment]:
+        """The segments of an interval, with those samples that the script keeps."""
+        with self._lock:
+            if number not in self._prepared:
+                ready: list[Segment] = []
+                interval = self._task.intervals[number]
+                timelines = self._group.timelines
+                for segment in plan_segments(timelines, number):
+                    try:
+                        with lane.phases.of(SCRIPT):
+                            ready.append(preprocess(segment, self._task.script, timelines, interval, lane.host))
+                    except ScriptError as error:
+                        self._fail(interval, segment.first, segment.last, error)
+                self._prepared[number] = ready
+            return self._prepared[number]
+
+    def _look_ahead(self, number: int, lane: Lane) -> None:
+        """Orders what the next intervals surely need from stores, so that nobody waits for it when its turn comes.
+
+        Surely needed is the first scene of each layer; whether the others are depends on what it has. Files are opened
+        before their blocks can be known.
+        """
+        if not self._from_store:
+            return
+        with self._lock:
+            while self._opened < min(len(self._task.intervals), number + _OPENED_AHEAD):
+                for reader, scene, _ in self._first_scenes(self._opened, lane):
+                    reader.open(scene)
+                self._opened += 1
+            while self._ordered < min(len(self._task.intervals), number + _ORDERED_AHEAD):
+                for reader, scene, cells in self._first_scenes(self._ordered, lane):
+                    reader.expect(scene, cells, (0, self._cells.count))
+                self._ordered += 1
+
+    def _first_scenes(self, number: int, lane: Lane) -> Iterator[tuple[SceneReader, Scene, Mask | None]]:
+        """The first scene of each layer of an interval, with the cells that it lies over."""
+        ready = self._prepare(number, lane)
+        for source, (timeline, reader) in enumerate(zip(self._group.timelines, self._readers, strict=True)):
+            for scenes in self._layers(ready, source).values():
+                first = min(scenes, key=lambda scene: int(timeline.rank[scene]))
+                yield reader, timeline.scenes[first], self._cells_of(scenes[first], 0, len(self._group.members))
+
+    def _compute_apart(self, part: Part, segments: Sequence[Segment], lane: Lane) -> None:
+        """As `_compute` where a raster cannot be read, which fails the features that need it and not their neighbours.
+
+        Features with the same scenes are tried together: where the search is given up, only they fail.
+        """
+
+        def unreadable(first: int, last: int, error: SwatheError) -> None:
+            for segment in self._within(segments, first, last):
+                self._fail(self._task.intervals[part.interval], segment.first, segment.last, error)
+
+        for first, last in same_presence([timeline.presence for timeline in self._group.timelines]):
+            if self._within(segments, first, last):
+                FaultFinder(SourceError).run(
+                    first, last, lambda a, b: self._compute(part, self._within(segments, a, b), lane), unreadable
+                )
+
+    def _compute(self, part: Part, segments: Sequence[Segment], lane: Lane) -> None:
+        """Reads what some segments of a part need, then takes them through the script."""
+        interval = self._task.intervals[part.interval]
+        with lane.phases.of(READ):
+            columns = [self._read(part, segments, source) for source in range(len(self._readers))]
+        base = int(self._cells.starts[part.first])
+
+        def evaluate(segment: Segment, first: int, last: int) -> None:
+            self._evaluate(part.interval, segment, columns, base, first, last, lane)
+
+        def failed(first: int, last: int, error: SwatheError) -> None:
+            self._fail(interval, first, last, error)
+
+        for segment in segments:
+            for first, last in chunks(self._cells.starts, segment.first, segment.last, _CHUNK_CELLS):
+                self._faults[lane.number].run(first, last, partial(evaluate, segment), failed)
+
+    def _read(self, part: Part, segments: Sequence[Segment], source: int) -> dict[str, Mosaic]:
+        """The columns of every layer of a source that any segment has a sample in; each scene's blocks once.
+
+        At its cells a feature sees just the scenes over it, whoever its neighbours are.
+        """
+        timeline, reader = self._group.timelines[source], self._readers[source]
+        span = int(self._cells.starts[part.first]), int(self._cells.starts[part.last])
+        return {
+            layer: mosaic(
+                sorted(scenes, key=lambda scene: int(timeline.rank[scene])),
+                lambda scene, cells: reader.fetch(timeline.scenes[scene], cells, span),
+                [band.name for band in timeline.source.reads],
+                span[1] - span[0],
+                fill_nan=timeline.source.collection.nodata_is_nan,
+                over=lambda scene, scenes=scenes: self._cells_of(scenes[scene], part.first, part.last),  # type: ignore[misc]
+            )
+            for layer, scenes in self._layers(segments, source).items()
+        }
+
+    def _layers(self, segments: Sequence[Segment], source: int) -> dict[str, dict[int, npt.NDArray[np.bool_]]]:
+        """By layer the scenes of a source that any segment has a sample in, and which features each lies over."""
+        timeline = self._group.timelines[source]
+        layers: dict[str, dict[int, npt.NDArray[np.bool_]]] = {}
+        for segment in segments:
+            members = slice(segment.first, segment.last)
+            for sample in segment.samples[source]:
+                scenes = layers.setdefault(sample.layer, {})
+                for scene in sample.scenes:
+                    features = scenes.setdefault(scene, np.zeros(len(self._group.members), np.bool_))
+                    features[members] |= timeline.presence[members, scene]
+        return layers
+
+    def _cells_of(self, features: npt.NDArray[np.bool_], first: int, last: int) -> Mask | None:
+        """1 at the cells of some of the features `first` to `last`, None where it is all."""
+        chosen = features[first:last]
+        if chosen.all():
+            return None
+        return np.repeat(chosen.view(np.uint8), np.diff(self._cells.starts[first : last + 1]))
+
+    def _evaluate(
+        self,
+        number: int,
+        segment: Segment,
+        columns: Sequence[Mapping[str, Mosaic]],
+        base: int,
+        first: int,
+        last: int,
+        lane: Lane,
+    ) -> None:
+        """Runs the script over features `first` to `last` of a segment and keeps their statistics.
+
+        The columns begin at cell `base` of the group.
+        """
+        interval = self._task.intervals[number]
+        begin, end = int(self._cells.starts[first]), int(self._cells.starts[last])
+        with lane.phases.of(SCRIPT):
+            sources = [
+                source_columns(
+                    timeline, samples, [mosaics[sample.layer] for sample in samples], begin - base, end - base
+                )
+                for timeline, mosaics, samples in zip(self._group.timelines, columns, segment.samples, strict=True)
+            ]
+            batch = Batch(tuple(sources), format_time(interval.start), format_time(interval.end))
+            script = updated_script(segment, self._task.script, self._group.timelines, interval, lane.host)
+            if script is not self._task.script:
+                check_outputs(script, {})
+            # done with before the host is called again
+            evaluated = lane.host.evaluate(script, batch, borrow=True)
+        weights = self._cells.weights
+        try:
+            with lane.phases.of(STATISTICS):
+                results = take_statistics(
+                    evaluated,
+                    script,
+                    self._task.request.calculations,
+                    starts=self._cells.starts[first : last + 1] - begin,
+                    sample_count=self._samples[first:last],
+                    weights=None if weights is None else weights[begin:end],
+                    max_bins=self._tools.limits.histogram_bins,
+                )
+        except LimitExceeded as error:  # how many bins there are may follow from what the script returned
+            raise ScriptError(error.message) from None
+        self._group.entries.append(IntervalEntry(interval, first, last - first, results))
+        self._charge(number, segment, first, last)
+
+    def _charge(self, number: int, segment: Segment, first: int, last: int) -> None:
+        """Counts what the features were charged for: an interval under SIMPLE, else every scene the script was given."""
+        for timeline, samples in zip(self._group.timelines, segment.samples, strict=True):
+            if timeline.source.mosaicking is Mosaicking.SIMPLE:
+                here = timeline.presence[first:last][:, timeline.interval_of == number]
+                count = here.any(axis=1).astype(np.float64)
+            else:
+                count = np.full(last - first, float(sum(len(sample.scenes) for sample in samples)))
+            with self._lock:
+                self._group.charged[first:last] += band_factor(timeline.source.charged_bands) * count
+
+    def _fail(self, interval: TimeRange, first: int, last: int, error: SwatheError) -> None:
+        kind = "TIMEOUT" if isinstance(error, ScriptTimeout) else "EXECUTION_ERROR"
+        self._group.entries.append(IntervalEntry(interval, first, last - first, error=(kind, error.message)))
+
+
+def find_cells(task: UnitTask, group: Group, tools: UnitTools) -> Cells:
+    """The cells of a group's features, found by all lanes."""
+    count = len(group.members)
+    edges = np.linspace(0, count, 1 + (len(tools.lanes) if count >= _LEAST_CUT_FEATURES else 1)).astype(int).tolist()
+    found: dict[int, Cells] = {}
+
+    def find(first: int, last: int, lane: Lane) -> None:
+        which = slice(first, last)
+        found[first] = cover(group.polygons[which], group.grids.take(which), task.request.aggregation.sampling.cover)
+
+    tools.lanes.run(partial(find, first, last) for first, last in itertools.pairwise(edges))
+    return join_cells([found[first] for first in edges[:-1]])

@@ -1,0 +1,92 @@
+"""How a batch gets into the memory that is shared with the child, step by step, and its outputs out of it."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from swathe.evalscript import driver
+from swathe.evalscript.columns import Batch
+from swathe.evalscript.script import Evalscript
+
+# What a step may take: a chunk of the engine, a million cells, of most scripts with one sample per cell.
+_STEP_BYTES = 32 * 2**20
+_ARENA_BYTES = _STEP_BYTES + 2**16
+# Shared memory is mapped in whole pages, of 4, 16 or 64 KiB.
+_GRAIN_BYTES = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """A batch on its way: rows of `stride` cells at a time.
+
+    Attributes:
+        columns: `(samples, cells)` for every input of the layout, in its order.
+        offsets: where each column and output begins in the arena, in bytes, and where the last ends.
+    """
+
+    script: Evalscript
+    layout: driver.Layout
+    columns: tuple[npt.NDArray[Any], ...]
+    cells: int
+    stride: int
+    offsets: tuple[int, ...]
+
+    @classmethod
+    def of(cls, script: Evalscript, batch: Batch) -> Transfer:
+        """Raises ValueError where the batch lacks a band."""
+        layout = driver.layout_of(script, batch)
+        stride = driver.stride_for(batch.cells, max(1, _STEP_BYTES // max(1, layout.bytes_per_cell())))
+        columns = tuple(
+            source.data_mask if name == "dataMask" else source.bands[name].values
+            for spec, source in zip(script.inputs, batch.sources, strict=True)
+            for name in spec.bands
+        )
+        return cls(script, layout, columns, batch.cells, stride, tuple(layout.offsets(stride)))
+
+    @property
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """The first cell of each step and the one after its last; there is a step even where there are no cells."""
+        for start in range(0, max(self.cells, 1), self.stride):
+            yield start, min(start + self.stride, self.cells)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the arena that a step uses."""
+        return self.offsets[-1]
+
+    @property
+    def arena(self) -> int:
+        """Bytes of an arena in which this fits, and most others: one that grows costs the loops made for it."""
+        return -(-max(self.size, _ARENA_BYTES) // _GRAIN_BYTES) * _GRAIN_BYTES
+
+    @property
+    def inputs(self) -> int:
+        """Bytes of the arena before the outputs."""
+        return self.offsets[len(self.columns)]
+
+    def put(self, memory: mmap.mmap, start: int, stop: int) -> None:
+        """Copies the columns of cells [start, stop) to where the loop reads them."""
+        for column, offset in zip(self.columns, self.offsets, strict=False):
+            view = np.ndarray((column.shape[0], self.stride), column.dtype, memory, offset)
+            view[:, : stop - start] = column[:, start:stop]
+
+    def empty(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays for the outputs of all cells, `(bands, cells)` each."""
+        return {
+            output.id: np.empty((len(output.bands), self.cells), driver.DTYPES[output.sample_type])
+            for output in self.script.outputs
+        }
+
+    def outputs(self, memory: mmap.mmap, count: int) -> dict[str, npt.NDArray[Any]]:
+        """The outputs of the first `count` cells of a step, `(bands, count)` each, where the loop wrote them."""
+        found = {}
+        for output, offset in zip(self.script.outputs, self.offsets[len(self.columns) :], strict=False):
+            shape = (len(output.bands), self.stride)
+            found[output.id] = np.ndarray(shape, driver.DTYPES[output.sample_type], memory, offset)[:, :count]
+        return found
