@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,12 @@ _HERE = -100  # AT_FDCWD
 _PROC = np.frombuffer(b"/proc/self/fd/", np.uint8)
 _DOT = np.frombuffer(b".\0", np.uint8)
 
-# The C library's own functions; `openat` takes a mode only where it makes a file.
-_openat = types.ExternalFunction("openat", types.int32(types.int32, types.uintp, types.int32, types.int32))
-_write = types.ExternalFunction("write", types.intp(types.int32, types.uintp, types.uintp))
-_linkat = types.ExternalFunction("linkat", types.int32(types.int32, types.uintp, types.int32, types.uintp, types.int32))
-_close = types.ExternalFunction("close", types.int32(types.int32))
+# The C library's own functions.
+_t: Any = types
+_openat = types.ExternalFunction("openat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.int32))
+_write = types.ExternalFunction("write", _t.intp(_t.int32, _t.uintp, _t.uintp))
+_linkat = types.ExternalFunction("linkat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.uintp, _t.int32))
+_close = types.ExternalFunction("close", _t.int32(_t.int32))
 
 
 def write_many(folder: Path, files: Iterable[tuple[str, Bytes]]) -> int:
