@@ -47,6 +47,12 @@ def run() -> None:
     """Runs the command. What went wrong is a sentence on standard error: exit code 1, 2 for wrong usage."""
     try:
         make_app()()
+    except SystemExit as end:
+        if "swathe.jobs.pool" in sys.modules:  # a job ran in this process and has closed what it had open
+            from swathe.jobs.process import end_quickly
+
+            end_quickly(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+        raise
     except SwatheError as error:
         _tell(error.message)
         sys.exit(1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swathe.jobs.memory import keep_freed_memory
 from swathe.jobs.pool import Workers
+from swathe.jobs.process import keep_freed_memory
 from swathe.jobs.profile import Profiles, collect_profiles
 from swathe.jobs.states import is_unhealthy
 from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError

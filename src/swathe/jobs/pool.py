@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from swathe.jobs.process import begin_quickly, import_numba, keep_freed_memory
 from swathe.model.errors import SwatheError
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class UnitWork(Protocol):
 class Workers:
     """Made before anything else runs, so that what takes a moment to start does so beside the analysis.
 
+    Takes the process for its own: see `jobs.process`.
+
     `engine` is that of the analysis, and of the units where workers are threads.
     """
 
@@ -65,15 +68,18 @@ class Workers:
     @classmethod
     def start(cls, settings: Settings) -> Workers:
         """Workers as the settings say; to be closed."""
+        begin_quickly()
         from swathe.engine.compute import Engine
 
         count = settings.dask.workers
         if count <= MOST_THREADS:
             engine = Engine(_as_one(settings), lanes=count)
             engine.start()
+            import_numba()
             from swathe.engine import unit
 
             return cls(engine, count, ThreadPoolExecutor(1), queue.SimpleQueue(), threading.Event())
+        import_numba()
         if sys.platform == "linux":
             from swathe.engine import unit  # noqa: F401 - forked processes have it loaded
 
@@ -178,7 +184,6 @@ _tell: Any = None
 def _start_process(settings: Settings, told: Any) -> None:
     global _engine, _tell
     from swathe.engine.compute import Engine
-    from swathe.jobs.memory import keep_freed_memory
 
     # Ctrl-C reaches every process of the terminal; the first one ends the others
     signal.signal(signal.SIGINT, signal.SIG_IGN)

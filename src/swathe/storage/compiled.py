@@ -28,10 +28,10 @@ _DOT = np.frombuffer(b".\0", np.uint8)
 
 # The C library's own functions.
 _t: Any = types
-_openat = types.ExternalFunction("openat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.int32))
-_write = types.ExternalFunction("write", _t.intp(_t.int32, _t.uintp, _t.uintp))
-_linkat = types.ExternalFunction("linkat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.uintp, _t.int32))
-_close = types.ExternalFunction("close", _t.int32(_t.int32))
+_openat: Any = types.ExternalFunction("openat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.int32))
+_write: Any = types.ExternalFunction("write", _t.intp(_t.int32, _t.uintp, _t.uintp))
+_linkat: Any = types.ExternalFunction("linkat", _t.int32(_t.int32, _t.uintp, _t.int32, _t.uintp, _t.int32))
+_close: Any = types.ExternalFunction("close", _t.int32(_t.int32))
 
 
 def write_many(folder: Path, files: Iterable[tuple[str, Bytes]]) -> int:
