@@ -51,7 +51,8 @@ def check_delivery(folder: Path, parcels: int) -> str:
         return f"{documents:,} documents, no table"
     import pyarrow.parquet as pq
 
-    rows = sum(pq.ParquetFile(table).metadata.num_rows for table in tables)
+    # a parcel without any result has one row that says nothing
+    rows = sum(len(column) - column.null_count for column in (pq.read_table(table)["output"] for table in tables))
     expected = sum(_rows(json.loads((folder / f"{key}.json").read_bytes())) for key in range(1, parcels + 1))
     if rows != expected:
         raise SystemExit(f"The table has {rows:,} rows, the documents {expected:,}")

@@ -14,7 +14,7 @@ from swathe.model.crs import WGS84
 from swathe.sampling.locate import transformer
 
 _METRES_PER_DEGREE = 111_320.0
-_OUTLINE_PARTS = 256
+_OUTLINE_PARTS = 64
 _MARGIN = 1e-3
 
 
@@ -52,30 +52,29 @@ def scenes_over(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[S
     found = np.ones((len(polygons), len(scenes)), np.bool_)
     if not len(polygons):
         return found
-    boxes = shapely.bounds(polygons)
-    lonlat: npt.NDArray[np.object_] | None = None
+    lonlat = np.full(len(polygons), None, object)
     known: dict[bytes, npt.NDArray[np.bool_]] = {}
     for number, scene in enumerate(scenes):
         key, footprint = scene.geometry_wkb, scene.footprint
         if key is None or footprint is None:
             continue
         if key not in known:
-            present = _well_inside(boxes, footprint, epsg)
+            present = _well_inside(polygons, footprint, epsg)
             if not present.all():
-                if lonlat is None:
-                    lonlat = to_wgs84(polygons, epsg)
-                shapely.prepare(footprint)
                 rest = np.flatnonzero(~present)
+                new = rest[shapely.is_missing(lonlat[rest])]
+                lonlat[new] = to_wgs84(polygons[new], epsg)
+                shapely.prepare(footprint)
                 present[rest] = shapely.intersects(footprint, lonlat[rest])
             known[key] = present
         found[:, number] = known[key]
     return found
 
 
-def _well_inside(boxes: npt.NDArray[np.float64], footprint: shapely.Geometry, epsg: int) -> npt.NDArray[np.bool_]:
-    """Which boxes (n, 4) lie so far inside a footprint (WGS84) that no polygon needs to be taken to WGS84 to know it.
+def _well_inside(polygons: npt.NDArray[np.object_], footprint: shapely.Geometry, epsg: int) -> npt.NDArray[np.bool_]:
+    """Which polygons lie so far inside a footprint (WGS84) that they need not be taken to WGS84 to know it.
 
-    The footprint's edges are straight in WGS84, so in the boxes' CRS they get many vertices; what is left of their bow is
+    The footprint's edges are straight in WGS84, so in the polygons' CRS they get many vertices; what is left of their bow is
     far below the margin, a thousandth of the footprint's size.
     """
     parts = shapely.get_parts(footprint)
@@ -85,15 +84,9 @@ def _well_inside(boxes: npt.NDArray[np.float64], footprint: shapely.Geometry, ep
     )
     bounds = shapely.bounds(outline)
     if not np.isfinite(bounds).all() or not outline.is_valid:
-        return np.zeros(len(boxes), np.bool_)
-    margin = _MARGIN * float(max(bounds[2] - bounds[0], bounds[3] - bounds[1]))
-    shapely.prepare(outline)
-
-    def inside(box: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        wider = shapely.box(box[:, 0] - margin, box[:, 1] - margin, box[:, 2] + margin, box[:, 3] + margin)
-        return np.asarray(shapely.contains_properly(outline, wider), np.bool_)
-
-    whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    if inside(whole[None])[0]:
-        return np.ones(len(boxes), np.bool_)
-    return inside(boxes)
+        return np.zeros(len(polygons), np.bool_)
+    inner = outline.buffer(-_MARGIN * float(max(bounds[2] - bounds[0], bounds[3] - bounds[1])), quad_segs=1)
+    shapely.prepare(inner)
+    if shapely.contains_properly(inner, shapely.box(*shapely.total_bounds(polygons))):
+        return np.ones(len(polygons), np.bool_)
+    return np.asarray(shapely.contains_properly(inner, polygons), np.bool_)

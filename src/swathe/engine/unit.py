@@ -21,6 +21,7 @@ from swathe.engine.phases import CELLS, DELIVER
 from swathe.engine.task import UnitTask, UnitTools
 from swathe.engine.values import Document, Stopped, Table, UnitReport
 from swathe.features.geopackage import checked_polygons
+from swathe.outputs.tables import load_ahead
 
 # Of a unit's work, about this part comes before the documents are written.
 _COMPUTING_PART = 0.8
@@ -46,6 +47,8 @@ def run_unit(
     with phases.of(CELLS):
         groups, too_large = make_groups(task, polygons, usable, tools)
     problems |= too_large
+    if deliver_table is not None:
+        load_ahead()
     progress = _Progress(tools)
     for group in groups:
         with phases.of(CELLS):

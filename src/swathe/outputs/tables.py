@@ -18,6 +18,8 @@ the ranges of ids that are kept with each group of rows tell where.
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,6 +64,11 @@ class TableForm:
             any(calculation.histograms for calculation in calculations.values()),
             sampling.cover is Cover.COVERAGE,
         )
+
+
+def load_ahead() -> None:
+    """Begins to import what tables are written with, beside other work."""
+    threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True).start()
 
 
 def write_table(form: TableForm, parts: Sequence[FeatureEntries]) -> memoryview:
