@@ -22,6 +22,7 @@ import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,17 +110,16 @@ class _Columns:
     def __init__(self, form: TableForm, rows: ResultRows) -> None:
         import pyarrow as pa
 
-        moment = pa.timestamp("us", "UTC")
         self._pa = pa
         self._form = form
         self._rows = rows
         self._ids = rows.feature_ids
-        self._identifiers = pa.array(rows.identifiers, pa.string())
-        self._starts = pa.array([interval.start for interval in rows.intervals], moment)
-        self._ends = pa.array([interval.end for interval in rows.intervals], moment)
-        self._outputs = pa.array(rows.outputs, pa.string())
-        self._bands = pa.array(rows.bands, pa.string())
-        self._errors = pa.array(rows.errors, pa.string())
+        self._identifiers = self._texts(rows.identifiers)
+        self._starts = _microseconds([interval.start for interval in rows.intervals])
+        self._ends = _microseconds([interval.end for interval in rows.intervals])
+        self._outputs = self._texts(rows.outputs)
+        self._bands = self._texts(rows.bands)
+        self._errors = self._texts(rows.errors)
         self.schema = self.table(rows.order[:0]).schema
 
     def table(self, at: _Selection) -> pa.Table:
@@ -128,18 +128,18 @@ class _Columns:
         there = rows.output[at] >= 0
         samples, valid = rows.sample_count[at], rows.valid_count[at]
         columns = {
-            "id": pa.array(self._ids[rows.feature[at]]),
-            "identifier": self._identifiers.take(self._places(rows.feature[at])),
-            "interval_from": self._starts.take(self._places(rows.interval[at])),
-            "interval_to": self._ends.take(self._places(rows.interval[at])),
+            "id": self._array(self._ids[rows.feature[at]]),
+            "identifier": self._taken(self._identifiers, rows.feature[at]),
+            "interval_from": self._times(self._starts, rows.interval[at]),
+            "interval_to": self._times(self._ends, rows.interval[at]),
             "output": pa.DictionaryArray.from_arrays(self._places(rows.output[at]), self._outputs),
             "band": pa.DictionaryArray.from_arrays(self._places(rows.band[at]), self._bands),
             "min": self._measure(rows.minimum[at]),
             "max": self._measure(rows.maximum[at]),
             "mean": self._measure(rows.mean[at]),
             "st_dev": self._measure(rows.deviation[at]),
-            "sample_count": pa.array(samples, mask=~there),
-            "no_data_count": pa.array(samples - valid, mask=~there),
+            "sample_count": self._array(samples, there),
+            "no_data_count": self._array(samples - valid, there),
         }
         if form.weighted:
             columns["weight_sum"] = self._measure(rows.weight[at])
@@ -150,7 +150,7 @@ class _Columns:
             )
         if form.histograms:
             columns["histogram"] = self._histogram(at)
-        columns["error"] = self._errors.take(self._places(rows.error[at]))
+        columns["error"] = self._taken(self._errors, rows.error[at])
         return pa.table(columns)
 
     def _histogram(self, at: _Selection) -> pa.Array:
@@ -163,11 +163,11 @@ class _Columns:
         edge = np.repeat(found.first_edge[at], bins) + place
         counts = found.counts[np.repeat(found.first_count[at], bins) + place]
         content = {
-            "low_edge": pa.array(found.edges[edge]),
-            "high_edge": pa.array(found.edges[edge + 1]),
+            "low_edge": self._array(found.edges[edge]),
+            "high_edge": self._array(found.edges[edge + 1]),
             "count": self._count(counts),
         }
-        offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+        offsets = self._array(np.concatenate([[0], ends]).astype(np.int32))
         listed = pa.ListArray.from_arrays(offsets, self._struct(content))
         return self._struct(
             {
@@ -180,14 +180,53 @@ class _Columns:
 
     def _count(self, counts: npt.NDArray[np.float64]) -> pa.Array:
         """Whole numbers, or sums of weights."""
-        return self._pa.array(counts if self._form.weighted else counts.astype(np.int64))
+        return self._array(counts if self._form.weighted else counts.astype(np.int64))
 
     def _measure(self, values: npt.NDArray[np.float64]) -> pa.Array:
-        return self._pa.array(values, from_pandas=True)  # NaN becomes null
+        return self._array(values, ~np.isnan(values))
 
     def _places(self, places: npt.NDArray[np.int64]) -> pa.Array:
-        return self._pa.array(places.astype(np.int32), mask=places < 0)
+        return self._array(places.astype(np.int32), places >= 0)
+
+    def _array(self, values: npt.NDArray[np.generic], there: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+        """Numbers, null where they are not there. Not by `pyarrow.array`, which imports pandas to look for its types."""
+        kind = self._pa.from_numpy_dtype(values.dtype)
+        return self._from_buffers(kind, len(values), there, np.ascontiguousarray(values))
+
+    def _from_buffers(
+        self, kind: pa.DataType, count: int, there: npt.NDArray[np.bool_] | None, *contents: object
+    ) -> pa.Array:
+        valid = None if there is None or there.all() else self._bits(there)
+        return self._pa.Array.from_buffers(kind, count, [valid, *(self._pa.py_buffer(content) for content in contents)])
+
+    def _bits(self, flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+        return self._pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+    def _texts(self, texts: Sequence[str | None]) -> pa.Array:
+        encoded = [b"" if text is None else text.encode() for text in texts]
+        ends = np.zeros(len(encoded) + 1, np.int32)
+        np.cumsum(np.fromiter(map(len, encoded), np.int32, len(encoded)), out=ends[1:])
+        there = np.fromiter((text is not None for text in texts), np.bool_, len(encoded))
+        return self._from_buffers(self._pa.string(), len(encoded), there, ends, b"".join(encoded))
+
+    def _taken(self, texts: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
+        """The texts at some places, null for -1. Taking imports a good deal, so not where there are none."""
+        if texts.null_count == len(texts):
+            return self._pa.nulls(len(places), texts.type)
+        return texts.take(self._places(places))
+
+    def _times(self, times: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> pa.Array:
+        """Times of microseconds since 1970, null for -1."""
+        there = places >= 0
+        found = times[np.maximum(places, 0)] if len(times) else np.zeros(len(places), np.int64)
+        return self._from_buffers(self._pa.timestamp("us", "UTC"), len(places), there, found)
 
     def _struct(self, fields: Mapping[str, pa.Array], there: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-        mask = None if there is None else self._pa.array(~there)
+        pa = self._pa
+        mask = None if there is None else pa.Array.from_buffers(pa.bool_(), len(there), [None, self._bits(~there)])
         return self._pa.StructArray.from_arrays(list(fields.values()), names=list(fields), mask=mask)
+
+
+def _microseconds(times: Sequence[datetime]) -> npt.NDArray[np.int64]:
+    naive = [time.astimezone(UTC).replace(tzinfo=None) for time in times]
+    return np.array(naive, "datetime64[us]").view(np.int64)
