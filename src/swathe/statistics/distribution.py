@@ -23,6 +23,8 @@ from swathe.model.statistical import Histogram
 Floats = npt.NDArray[np.float64]
 
 _COUNTABLE = 2.0**53
+_BUCKETS = 256
+_MOST_INSERTED = 24
 
 
 def percentiles(
@@ -41,23 +43,72 @@ def percentiles(
 
 @njit(cache=True, nogil=True)
 def _percentiles(values, valid, starts, percents):  # type: ignore[no-untyped-def]
+    """By buckets of equal width between the least and the greatest value: only those with a wanted rank are sorted."""
     features = len(starts) - 1
     out = np.full((features, len(percents)), np.nan)
+    begins = np.empty(_BUCKETS + 2, np.int64)
+    room = 0
     for f in range(features):
-        begin, end = starts[f], starts[f + 1]
-        sample = np.empty(end - begin, values.dtype)
+        room = max(room, starts[f + 1] - starts[f])
+    sample = np.empty(room, values.dtype)
+    ordered = np.empty(room, values.dtype)
+    bucket_of = np.empty(room, np.uint16)
+    for f in range(features):
         n = 0
-        for i in range(begin, end):
+        low = np.inf
+        high = -np.inf
+        for i in range(starts[f], starts[f + 1]):
             if valid[i]:
-                sample[n] = values[i]
+                value = values[i]
+                sample[n] = value
                 n += 1
+                low = min(low, float(value))
+                high = max(high, float(value))
         if n == 0:
             continue
-        ordered = np.sort(sample[:n])
+        buckets = min(n, _BUCKETS)
+        width = high - low
+        scale = buckets / width if width > 0.0 else 0.0
+        if not np.isfinite(scale) or not np.isfinite(width):  # as good as all alike, or as wide as numbers go
+            scale = 0.0
+        begins[: buckets + 2] = 0
+        for i in range(n):
+            # grows with the value, which is all that is asked of it
+            bucket = min(int((float(sample[i]) - low) * scale), buckets - 1)
+            bucket_of[i] = bucket
+            begins[bucket + 2] += 1
+        for bucket in range(2, buckets + 2):
+            begins[bucket] += begins[bucket - 1]
+        for i in range(n):
+            bucket = bucket_of[i]
+            ordered[begins[bucket + 1]] = sample[i]
+            begins[bucket + 1] += 1
+        # begins[b] is where bucket b begins now
+        done = -1
         for k in range(len(percents)):
             rank = int(np.ceil(percents[k] * n / 100.0 - 1e-9))
-            out[f, k] = ordered[min(max(rank, 1), n) - 1]
+            place = min(max(rank, 1), n) - 1
+            bucket = np.searchsorted(begins[: buckets + 1], place, side="right") - 1
+            if bucket != done:
+                _sort(ordered, begins[bucket], begins[bucket + 1])
+                done = bucket
+            out[f, k] = ordered[place]
     return out
+
+
+@njit(cache=True, nogil=True)
+def _sort(values, begin, end):  # type: ignore[no-untyped-def]
+    """Sorts a run of values in place."""
+    if end - begin > _MOST_INSERTED:
+        values[begin:end] = np.sort(values[begin:end])
+        return
+    for i in range(begin + 1, end):
+        value = values[i]
+        j = i
+        while j > begin and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
 
 
 @njit(cache=True, nogil=True)
@@ -131,7 +182,10 @@ def histograms(
         each = [bin_edges(wanted, float(minimum[f]), float(maximum[f]), max_bins) for f in range(features)]
         flat = np.concatenate(each) if each else np.zeros(0)
         edge_starts = np.concatenate([[0], np.cumsum([len(e) for e in each], dtype=np.int64)]).astype(np.int64)
-    counts, under, over = _count(values, valid, np.zeros(0) if weights is None else weights, starts, flat, edge_starts)
+    even = wanted.bins is None
+    counts, under, over = _count(
+        values, valid, np.zeros(0) if weights is None else weights, starts, flat, edge_starts, even
+    )
     return Histograms(flat, edge_starts, counts, under, over)
 
 
@@ -178,7 +232,8 @@ def _check_bins(count: int, most: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _count(values, valid, weights, starts, edges, edge_starts):  # type: ignore[no-untyped-def]
+def _count(values, valid, weights, starts, edges, edge_starts, even):  # type: ignore[no-untyped-def]
+    """Counts values between edges; where these are about even, a bin is guessed and then found beside the guess."""
     features = len(starts) - 1
     counts = np.zeros(max(0, len(edges) - features))
     under = np.zeros(features)
@@ -186,6 +241,11 @@ def _count(values, valid, weights, starts, edges, edge_starts):  # type: ignore[
     weighted = len(weights) > 0
     for f in range(features):
         first, last = edge_starts[f], edge_starts[f + 1] - 1
+        per_unit = 0.0
+        if even and last > first and edges[last] > edges[first]:
+            per_unit = (last - first) / (edges[last] - edges[first])
+            if not np.isfinite(per_unit):
+                per_unit = 0.0
         for i in range(starts[f], starts[f + 1]):
             if not valid[i]:
                 continue
@@ -197,6 +257,13 @@ def _count(values, valid, weights, starts, edges, edge_starts):  # type: ignore[
                 under[f] += w
             elif x > edges[last]:
                 over[f] += w
+            elif per_unit > 0.0:
+                a = min(first + int((x - edges[first]) * per_unit), last - 1)
+                while x < edges[a]:
+                    a -= 1
+                while a < last - 1 and x >= edges[a + 1]:
+                    a += 1
+                counts[a - f] += w
             else:
                 a, b = first, last
                 while b - a > 1:
