@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from swathe.rasters.blocks import BlockReader
     from swathe.storage import ObjectStores
 
+# WKB of features that is kept from the analysis for the units.
+_KEPT_BYTES = 64 * 2**20
+
 # Heavy libraries are imported where they are used: the server imports this module for `check` alone.
 
 
@@ -154,13 +157,15 @@ class Engine:
         """The work unit `index` of a plan, with its features read from the GeoPackage."""
         from swathe.engine.analysis import scenes_near
         from swathe.engine.payload import repack, unpack_scenes
+        from swathe.features.geopackage import checked_polygons
 
         file = self._features(features)
         plan = analysis.units[index]
         batch = self._read_some(file, plan.feature_ids)
         if self._plans is None or self._plans[0] is not analysis.payload:
             self._plans = (analysis.payload, unpack_scenes(analysis.payload))
-        near = [scenes_near(batch.polygons, file.epsg, scenes) for scenes in self._plans[1]]
+        polygons = checked_polygons(batch.wkb) if batch.polygons is None else batch.polygons
+        near = [scenes_near(polygons, file.epsg, scenes) for scenes in self._plans[1]]
         return WorkUnit(
             index,
             request.model_dump_json(
@@ -172,7 +177,7 @@ class Engine:
             batch.identifiers,
             tuple(None if position in batch.problems else wkb for position, wkb in enumerate(batch.wkb)),
             batch.problems,
-            batch.polygons,
+            polygons,
         )
 
     def run(
@@ -274,16 +279,24 @@ class Engine:
         return known[1]
 
     def _read_all(self, file: FeatureFile) -> Iterator[FeatureBatch]:
-        """All features; where they are one batch it is kept, so that the units need not read them again."""
-        from swathe.features.geopackage import read_features
+        """All features; where they are few enough they are kept, so that the units need not read them again."""
+        from swathe.features.geopackage import join_batches, read_features
 
-        if file in self._batches:
-            yield self._batches[file]
+        known = self._batches.get(file)
+        if known is not None and known.polygons is not None:
+            yield known
             return
+        kept: list[FeatureBatch] = []
+        room = _KEPT_BYTES
         for batch in read_features(file):
-            if len(batch.ids) == file.count:
-                self._batches = {file: batch}
             yield batch
+            room -= batch.wkb_bytes
+            if room >= 0:
+                kept.append(batch if len(batch.ids) == file.count else replace(batch, polygons=None))
+            else:
+                kept.clear()
+        if room >= 0 and kept:
+            self._batches = {file: join_batches(kept)}
 
     def _read_some(self, file: FeatureFile, ids: npt.NDArray[np.int64]) -> FeatureBatch:
         from swathe.features.geopackage import read_features

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from swathe.catalog.scene import Scene
 from swathe.engine.cost import band_factor
 from swathe.engine.evaluate import FaultFinder, check_outputs, chunks, take_statistics
 from swathe.engine.lanes import Lane
-from swathe.engine.phases import READ, SCRIPT, STATISTICS
+from swathe.engine.phases import CELLS, READ, SCRIPT, STATISTICS
 from swathe.engine.reading import CellIndex, SceneReader, reads_from_store
 from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
@@ -70,9 +70,32 @@ class GroupRun:
         self._from_store = any(map(reads_from_store, group.timelines))
         self._opened = self._ordered = 0
 
-    def parts(self) -> list[Part]:
-        """All the work there is, in the order in which it is best begun."""
+    def compute(self, done: Callable[[float], None]) -> None:
+        """Takes the group through all intervals, by all lanes; `done` is told of each piece what share of the whole it is.
+
+        Where there are intervals enough, each is one lane's; the last ones are cut by features. Few intervals of many
+        samples are taken by all lanes together, sample by sample, so that no block is read by two of them.
+        """
+        lanes = self._tools.lanes
         busy = sorted({int(i) for timeline in self._group.timelines for i in timeline.interval_of if i >= 0})
+        if not busy:
+            return
+        self._locate(busy[0])
+        features = len(self._group.members)
+        if len(lanes) > 1 and len(busy) < 2 * len(lanes) and self._layers_of(busy[0]) >= 2 * len(lanes):
+            for interval in busy:
+                self._run_together(Part(interval, 0, features, 1 / len(busy)))
+                done(1 / len(busy))
+            return
+
+        def run(part: Part, lane: Lane) -> None:
+            self._run(part, lane)
+            done(part.share)
+
+        lanes.run(partial(run, part) for part in self._parts(busy))
+
+    def _parts(self, busy: Sequence[int]) -> list[Part]:
+        """The intervals one by one, the last ones cut by features."""
         lanes = len(self._tools.lanes)
         features = len(self._group.members)
         cut = len(busy) if len(busy) < 2 * lanes else lanes
@@ -86,15 +109,48 @@ class GroupRun:
                 found.append(Part(interval, first, last, (last - first) / max(1, features) / len(busy)))
         return found
 
-    def locate(self) -> None:
+    def _locate(self, interval: int) -> None:
         """Finds where the cells lie in the first scene of each source, by all lanes; the others are mostly alike."""
-        first = next(iter(self.parts()), None)
-        if first is None:
-            return
-        for reader, scene, _ in self._first_scenes(first.interval, self._tools.lanes.lanes[0]):
-            reader.locate(scene, self._tools.lanes)
+        lane = self._tools.lanes.lanes[0]
+        with lane.phases.of(CELLS):
+            for reader, scene, _ in self._first_scenes(interval, lane):
+                reader.locate(scene, self._tools.lanes)
 
-    def run(self, part: Part, lane: Lane) -> None:
+    def _layers_of(self, interval: int) -> int:
+        """How many samples an interval has, of all sources."""
+        ready = self._prepare(interval, self._tools.lanes.lanes[0])
+        return sum(len(self._layers(ready, source)) for source in range(len(self._readers)))
+
+    def _run_together(self, part: Part) -> None:
+        """Takes all features through one interval: the lanes read samples side by side, then evaluate side by side."""
+        lanes = self._tools.lanes
+        first = lanes.lanes[0]
+        with first.phases.of(READ):
+            self._look_ahead(part.interval, first)
+        ready = self._prepare(part.interval, first)
+        columns: list[dict[str, Mosaic]] = [{} for _ in self._readers]
+
+        def read(source: int, layer: str, scenes: Mapping[int, npt.NDArray[np.bool_]], lane: Lane) -> None:
+            with lane.phases.of(READ):
+                columns[source][layer] = self._read_layer(part, source, scenes)
+
+        try:
+            lanes.run(
+                [
+                    partial(read, source, layer, scenes)
+                    for source in range(len(self._readers))
+                    for layer, scenes in self._layers(ready, source).items()
+                ]
+            )
+        except SourceError as error:
+            if error.retryable:
+                raise
+            columns.clear()
+            self._compute_apart(part, ready, first)
+            return
+        lanes.run(self._evaluations(part, ready, columns))
+
+    def _run(self, part: Part, lane: Lane) -> None:
         """Reads, evaluates and reduces some features in one interval."""
         with lane.phases.of(READ):
             self._look_ahead(part.interval, lane)
@@ -171,39 +227,51 @@ class GroupRun:
 
     def _compute(self, part: Part, segments: Sequence[Segment], lane: Lane) -> None:
         """Reads what some segments of a part need, then takes them through the script."""
-        interval = self._task.intervals[part.interval]
         with lane.phases.of(READ):
-            columns = [self._read(part, segments, source) for source in range(len(self._readers))]
+            columns = [
+                {
+                    layer: self._read_layer(part, source, scenes)
+                    for layer, scenes in self._layers(segments, source).items()
+                }
+                for source in range(len(self._readers))
+            ]
+        for evaluate in self._evaluations(part, segments, columns):
+            evaluate(lane)
+
+    def _evaluations(
+        self, part: Part, segments: Sequence[Segment], columns: Sequence[Mapping[str, Mosaic]]
+    ) -> Iterator[Callable[[Lane], None]]:
+        """The script over what was read, in pieces of bounded size."""
+        interval = self._task.intervals[part.interval]
         base = int(self._cells.starts[part.first])
 
-        def evaluate(segment: Segment, first: int, last: int) -> None:
-            self._evaluate(part.interval, segment, columns, base, first, last, lane)
-
-        def failed(first: int, last: int, error: SwatheError) -> None:
-            self._fail(interval, first, last, error)
+        def evaluate(segment: Segment, first: int, last: int, lane: Lane) -> None:
+            self._faults[lane.number].run(
+                first,
+                last,
+                lambda a, b: self._evaluate(part.interval, segment, columns, base, a, b, lane),
+                lambda a, b, error: self._fail(interval, a, b, error),
+            )
 
         for segment in segments:
             for first, last in chunks(self._cells.starts, segment.first, segment.last, _CHUNK_CELLS):
-                self._faults[lane.number].run(first, last, partial(evaluate, segment), failed)
+                yield partial(evaluate, segment, first, last)
 
-    def _read(self, part: Part, segments: Sequence[Segment], source: int) -> dict[str, Mosaic]:
-        """The columns of every layer of a source that any segment has a sample in; each scene's blocks once.
+    def _read_layer(self, part: Part, source: int, scenes: Mapping[int, npt.NDArray[np.bool_]]) -> Mosaic:
+        """The columns of one layer of a source: its scenes laid over one another, each scene's blocks once.
 
         At its cells a feature sees just the scenes over it, whoever its neighbours are.
         """
         timeline, reader = self._group.timelines[source], self._readers[source]
         span = int(self._cells.starts[part.first]), int(self._cells.starts[part.last])
-        return {
-            layer: mosaic(
-                sorted(scenes, key=lambda scene: int(timeline.rank[scene])),
-                lambda scene, cells: reader.fetch(timeline.scenes[scene], cells, span),
-                [band.name for band in timeline.source.reads],
-                span[1] - span[0],
-                fill_nan=timeline.source.collection.nodata_is_nan,
-                over=lambda scene, scenes=scenes: self._cells_of(scenes[scene], part.first, part.last),  # type: ignore[misc]
-            )
-            for layer, scenes in self._layers(segments, source).items()
-        }
+        return mosaic(
+            sorted(scenes, key=lambda scene: int(timeline.rank[scene])),
+            lambda scene, cells: reader.fetch(timeline.scenes[scene], cells, span),
+            [band.name for band in timeline.source.reads],
+            span[1] - span[0],
+            fill_nan=timeline.source.collection.nodata_is_nan,
+            over=lambda scene: self._cells_of(scenes[scene], part.first, part.last),
+        )
 
     def _layers(self, segments: Sequence[Segment], source: int) -> dict[str, dict[int, npt.NDArray[np.bool_]]]:
         """By layer the scenes of a source that any segment has a sample in, and which features each lies over."""

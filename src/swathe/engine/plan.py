@@ -108,7 +108,9 @@ def plan_units(
     order = np.lexsort((features.ids, row, group))
     most_cells = _most_cells(sources, scenes, intervals, limits, lanes, value_bytes or _UNKNOWN_VALUE_BYTES)
     most_features = _most_features(scenes, intervals, result_rows, limits)
-    wished = _wished_units(features, rasters, group, sources, scenes, workers)
+    # even where the limits ask for more units than wished
+    least = max(math.ceil(features.cells.sum() / most_cells), math.ceil(len(order) / most_features))
+    wished = max(least, _wished_units(features, rasters, group, sources, scenes, workers))
     return tuple(
         _unit(index, features.ids[order[begin:end]], float(features.cells[order[begin:end]].sum()))
         for index, (begin, end) in enumerate(_cut(features.cells[order], most_cells, most_features, wished))
@@ -196,8 +198,9 @@ def _most_cells(
 ) -> int:
     columns = 0
     for source, members in zip(sources, scenes, strict=True):
-        # a value and its mask for every band, and the mask of all
-        columns += _samples_at_once(source, members, intervals) * (1 + (value_bytes + 1) * len(source.reads))
+        # values and a mask for every sample, and for one scene at a time the mask of every band
+        reads = len(source.reads)
+        columns += _samples_at_once(source, members, intervals) * (1 + value_bytes * reads) + reads
     if len(intervals) < 2 * lanes:  # few intervals are cut among the lanes
         lanes = 1
     return max(1, min(limits.unit_cells, limits.unit_bytes // (_INDEX_BYTES_PER_CELL + lanes * columns)))

@@ -13,9 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from swathe.engine.group_run import GroupRun, Part
+from swathe.engine.group_run import GroupRun
 from swathe.engine.groups import make_groups
-from swathe.engine.lanes import Lane
 from swathe.engine.outbox import deliver_documents
 from swathe.engine.phases import CELLS, DELIVER
 from swathe.engine.task import UnitTask, UnitTools
@@ -53,14 +52,7 @@ def run_unit(
     for group in groups:
         with phases.of(CELLS):
             run = GroupRun(task, group, tools)
-            run.locate()
-        weight = _COMPUTING_PART / len(groups)
-
-        def compute(part: Part, lane: Lane, run: GroupRun = run, weight: float = weight) -> None:
-            run.run(part, lane)
-            progress.add(weight * part.share)
-
-        tools.lanes.run(partial(compute, part) for part in run.parts())
+        run.compute(partial(progress.add_part, _COMPUTING_PART / len(groups)))
     count = max(1, len(polygons))
     with phases.of(DELIVER):
         return deliver_documents(
@@ -83,14 +75,14 @@ class _Progress:
         self._reached = 0.0
         self.reach(0.0)
 
-    def add(self, share: float) -> None:
-        """So much more is done.
+    def add_part(self, part: float, share: float) -> None:
+        """Such a share of a part of the unit is done.
 
         Raises:
             Stopped: the job was stopped.
         """
         with self._lock:
-            self._reached += share
+            self._reached += part * share
             reached = self._reached
         self.reach(reached)
 

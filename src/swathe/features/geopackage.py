@@ -63,14 +63,20 @@ class FeatureFile:
 class FeatureBatch:
     """Some features: keys (n) int64, identifiers, WKB as stored or None, polygons (n) shapely or None.
 
-    `problems` says for the index of a feature without a usable polygon why that is so.
+    `problems` says for the index of a feature without a usable polygon why that is so. `polygons` as a whole is None where
+    they were let go, to be made again from WKB.
     """
 
     ids: npt.NDArray[np.int64]
     identifiers: tuple[str | None, ...]
     wkb: tuple[bytes | None, ...]
-    polygons: npt.NDArray[np.object_]
+    polygons: npt.NDArray[np.object_] | None
     problems: dict[int, str]
+
+    @property
+    def wkb_bytes(self) -> int:
+        """The length of all WKB."""
+        return sum(len(body) for body in self.wkb if body is not None)
 
     def of(self, ids: npt.NDArray[np.int64]) -> FeatureBatch:
         """The features with some keys, in their order; every key must be there."""
@@ -84,9 +90,27 @@ class FeatureBatch:
             self.ids[which],
             tuple(self.identifiers[i] for i in places),
             tuple(self.wkb[i] for i in places),
-            self.polygons[which],
+            None if self.polygons is None else self.polygons[which],
             {k: self.problems[i] for k, i in enumerate(places) if i in self.problems} if self.problems else {},
         )
+
+
+def join_batches(batches: Sequence[FeatureBatch]) -> FeatureBatch:
+    """Batches one behind the other."""
+    if len(batches) == 1:
+        return batches[0]
+    problems: dict[int, str] = {}
+    before = 0
+    for batch in batches:
+        problems.update((before + index, reason) for index, reason in batch.problems.items())
+        before += len(batch.ids)
+    return FeatureBatch(
+        np.concatenate([batch.ids for batch in batches]),
+        tuple(name for batch in batches for name in batch.identifiers),
+        tuple(body for batch in batches for body in batch.wkb),
+        None,
+        problems,
+    )
 
 
 def open_features(path: Path, *, max_features: int) -> FeatureFile:
@@ -179,7 +203,11 @@ def _read_some(db: sqlite3.Connection, file: FeatureFile, wanted: npt.NDArray[np
 
 def checked_polygons(wkb: Sequence[bytes | None]) -> npt.NDArray[np.object_]:
     """Polygons (n) in two dimensions from WKB that was found valid before, None where there is none."""
-    return np.asarray(shapely.force_2d(_from_wkb(wkb)), dtype=object)
+    shapes = _from_wkb(wkb)
+    tall = shapely.get_coordinate_dimension(shapes) > 2
+    if tall.any():
+        shapes[tall] = shapely.force_2d(shapes[tall])
+    return shapes
 
 
 def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.object_], dict[int, str]]:

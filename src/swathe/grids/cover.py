@@ -95,7 +95,10 @@ def rings_in_cells(
     polygons: npt.NDArray[np.object_], grids: SampleGrids
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Vertices in cell coordinates (x right, y down), where each ring starts, and where each feature's rings start."""
-    parts, feature_of_part = shapely.get_parts(polygons, return_index=True)
+    if (shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON).all():
+        parts, feature_of_part = polygons, np.arange(len(polygons))
+    else:
+        parts, feature_of_part = shapely.get_parts(polygons, return_index=True)
     rings, part_of_ring = shapely.get_rings(parts, return_index=True)
     coordinates, ring_of_vertex = shapely.get_coordinates(rings, return_index=True)
     feature_of_ring = feature_of_part[part_of_ring]

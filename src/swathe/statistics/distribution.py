@@ -88,7 +88,7 @@ def _percentiles(values, valid, starts, percents):  # type: ignore[no-untyped-de
         for k in range(len(percents)):
             rank = int(np.ceil(percents[k] * n / 100.0 - 1e-9))
             place = min(max(rank, 1), n) - 1
-            bucket = np.searchsorted(begins[: buckets + 1], place, side="right") - 1
+            bucket = int(np.searchsorted(begins[: buckets + 1], place, side="right")) - 1
             if bucket != done:
                 _sort(ordered, begins[bucket], begins[bucket + 1])
                 done = bucket
