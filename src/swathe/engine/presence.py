@@ -59,24 +59,27 @@ def scenes_over(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[S
         if key is None or footprint is None:
             continue
         if key not in known:
-            present = _well_inside(polygons, footprint, epsg)
-            if not present.all():
-                rest = np.flatnonzero(~present)
-                new = rest[shapely.is_missing(lonlat[rest])]
+            present, unsure = _seen_from_afar(polygons, footprint, epsg)
+            if len(unsure):
+                new = unsure[shapely.is_missing(lonlat[unsure])]
                 lonlat[new] = to_wgs84(polygons[new], epsg)
                 shapely.prepare(footprint)
-                present[rest] = shapely.intersects(footprint, lonlat[rest])
+                present[unsure] = shapely.intersects(footprint, lonlat[unsure])
             known[key] = present
         found[:, number] = known[key]
     return found
 
 
-def _well_inside(polygons: npt.NDArray[np.object_], footprint: shapely.Geometry, epsg: int) -> npt.NDArray[np.bool_]:
-    """Which polygons lie so far inside a footprint (WGS84) that they need not be taken to WGS84 to know it.
+def _seen_from_afar(
+    polygons: npt.NDArray[np.object_], footprint: shapely.Geometry, epsg: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which polygons lie so far inside a footprint (WGS84) that they need not be taken to WGS84 to know it, and the
+    positions of those that lie neither so far inside nor so far outside.
 
     The footprint's edges are straight in WGS84, so in the polygons' CRS they get many vertices; what is left of their bow is
     far below the margin, a thousandth of the footprint's size.
     """
+    everyone = np.arange(len(polygons))
     parts = shapely.get_parts(footprint)
     outline = shapely.segmentize(parts, shapely.length(parts).max() / _OUTLINE_PARTS)
     outline = (
@@ -84,9 +87,14 @@ def _well_inside(polygons: npt.NDArray[np.object_], footprint: shapely.Geometry,
     )
     bounds = shapely.bounds(outline)
     if not np.isfinite(bounds).all() or not outline.is_valid:
-        return np.zeros(len(polygons), np.bool_)
-    inner = outline.buffer(-_MARGIN * float(max(bounds[2] - bounds[0], bounds[3] - bounds[1])), quad_segs=1)
+        return np.zeros(len(polygons), np.bool_), everyone
+    margin = _MARGIN * float(max(bounds[2] - bounds[0], bounds[3] - bounds[1]))
+    inner = outline.buffer(-margin, quad_segs=1)
     shapely.prepare(inner)
     if shapely.contains_properly(inner, shapely.box(*shapely.total_bounds(polygons))):
-        return np.ones(len(polygons), np.bool_)
-    return np.asarray(shapely.contains_properly(inner, polygons), np.bool_)
+        return np.ones(len(polygons), np.bool_), everyone[:0]
+    inside = np.asarray(shapely.contains_properly(inner, polygons), np.bool_)
+    rest = np.flatnonzero(~inside)
+    outer = outline.buffer(margin, quad_segs=1)
+    shapely.prepare(outer)
+    return inside, rest[shapely.intersects(outer, polygons[rest])]
