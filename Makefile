@@ -16,10 +16,12 @@ $(BIN)/python:
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e ".[server,test,dataframe]"
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e ".[server,demo,dataframe]"
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 lint: $(VENV)/.test

@@ -150,6 +150,30 @@ def test_the_results_are_a_parquet_data_set_too(desk: Desk) -> None:
     assert {(row["id"], row["output"], row["band"]): row["mean"] for row in rows if row["output"]} == means
 
 
+def test_a_profile_says_where_the_time_went(desk: Desk) -> None:
+    for name in ("profile.html", "profile.json"):
+        done = desk.run("--profile", name, output=f"out-{name}")
+        assert done.returncode == 0, done.stderr
+        for word in ("reading scenes", "running the evalscript", "taking statistics", "writing results", "share"):
+            assert word in done.stdout
+        assert name in done.stdout.replace("\n", "")
+    page = (desk.folder / "profile.html").read_text()
+    assert page.lstrip().startswith("<!DOCTYPE html>")
+    frames = {frame["name"] for frame in json.loads((desk.folder / "profile.json").read_text())["shared"]["frames"]}
+    assert {"run_unit", "analyse"} <= frames
+    assert "must" not in desk.run("--profile", "profile.html", "--workers", "3", output="out3").stderr
+    assert "ends in .html or .json" in " ".join(desk.refused("--profile", "profile.txt").split())
+
+
+def test_the_summary_counts_reading_and_phases(desk: Desk) -> None:
+    done = desk.run("--json")
+    summary = json.loads(done.stdout)
+    counters = summary["counters"]
+    assert {"blocks", "requests", "bytes_read", "bytes_decoded"} <= set(counters)
+    for phase in ("cells", "read", "script", "statistics", "deliver"):
+        assert 0 < counters[f"{phase}_seconds"] < summary["workers"] * summary["seconds"]
+
+
 def test_a_request_that_cannot_be_read(desk: Desk) -> None:
     desk.write("broken.json", "{not json")
     assert "broken.json is no JSON" in desk.refused(request="broken.json")
