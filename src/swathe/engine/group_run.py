@@ -32,7 +32,8 @@ from swathe.model.time import TimeRange, format_time
 from swathe.outputs.documents import IntervalEntry
 from swathe.sampling.mosaic import Mask, Mosaic, mosaic
 
-_CHUNK_CELLS = 1_000_000
+_CHUNK_CELLS, _LEAST_CHUNK_CELLS = 1_000_000, 20_000
+_CHUNK_BYTES = 16 * 2**20
 # Intervals whose files are opened ahead, and whose blocks are fetched ahead, the present one included.
 _OPENED_AHEAD = 16
 _ORDERED_AHEAD = 4
@@ -254,7 +255,8 @@ class GroupRun:
             )
 
         for segment in segments:
-            for first, last in chunks(self._cells.starts, segment.first, segment.last, _CHUNK_CELLS):
+            most = chunk_cells(segment, columns)
+            for first, last in chunks(self._cells.starts, segment.first, segment.last, most):
                 yield partial(evaluate, segment, first, last)
 
     def _read_layer(self, part: Part, source: int, scenes: Mapping[int, npt.NDArray[np.bool_]]) -> Mosaic:
@@ -353,6 +355,16 @@ class GroupRun:
     def _fail(self, interval: TimeRange, first: int, last: int, error: SwatheError) -> None:
         kind = "TIMEOUT" if isinstance(error, ScriptTimeout) else "EXECUTION_ERROR"
         self._group.entries.append(IntervalEntry(interval, first, last - first, error=(kind, error.message)))
+
+
+def chunk_cells(segment: Segment, columns: Sequence[Mapping[str, Mosaic]]) -> int:
+    """How many cells go through the script at once, so that all their samples stay within some megabytes."""
+    per_cell = sum(
+        1 + sum(values.itemsize for values, _, _ in mosaics[sample.layer].bands.values())
+        for mosaics, samples in zip(columns, segment.samples, strict=True)
+        for sample in samples
+    )
+    return min(_CHUNK_CELLS, max(_LEAST_CHUNK_CELLS, _CHUNK_BYTES // max(1, per_cell)))
 
 
 def find_cells(task: UnitTask, group: Group, tools: UnitTools) -> Cells:
