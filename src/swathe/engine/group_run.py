@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,14 +87,21 @@ class GroupRun:
         if len(lanes) > 1 and len(busy) < 2 * len(lanes) and self._layers_of(busy[0]) >= 2 * len(lanes):
             for interval in busy:
                 self._run_together(Part(interval, 0, features, 1 / len(busy)))
+                del self._prepared[interval]
                 done(1 / len(busy))
             return
+        parts = self._parts(busy)
+        left = Counter(part.interval for part in parts)
 
         def run(part: Part, lane: Lane) -> None:
             self._run(part, lane)
+            with self._lock:
+                left[part.interval] -= 1
+                if not left[part.interval]:
+                    del self._prepared[part.interval]
             done(part.share)
 
-        lanes.run(partial(run, part) for part in self._parts(busy))
+        lanes.run(partial(run, part) for part in parts)
 
     def _parts(self, busy: Sequence[int]) -> list[Part]:
         """The intervals one by one, the last ones cut by features."""
