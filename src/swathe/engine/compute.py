@@ -157,7 +157,7 @@ class Engine:
         """The work unit `index` of a plan, with its features read from the GeoPackage."""
         from swathe.engine.analysis import scenes_near
         from swathe.engine.payload import repack, unpack_scenes
-        from swathe.features.geopackage import checked_polygons
+        from swathe.features.polygons import checked_polygons
 
         file = self._features(features)
         plan = analysis.units[index]

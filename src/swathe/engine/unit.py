@@ -19,7 +19,7 @@ from swathe.engine.outbox import deliver_documents
 from swathe.engine.phases import CELLS, DELIVER
 from swathe.engine.task import UnitTask, UnitTools
 from swathe.engine.values import Document, Stopped, Table, UnitReport
-from swathe.features.geopackage import checked_polygons
+from swathe.features.polygons import checked_polygons
 from swathe.outputs.tables import load_ahead
 
 # Of a unit's work, about this part comes before the documents are written.

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from swathe.features.polygons import MULTIPOLYGON, POLYGON, polygons_from_wkb
 from swathe.model.errors import FeaturesInvalid, LimitExceeded
 
 _ENVELOPE_BYTES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
@@ -28,7 +28,6 @@ _CHUNK_ROWS = 20_000
 _FETCHED_ROWS = 1_000
 _CHUNK_BYTES = 64 * 2**20
 _MOST_VALUE_BYTES = 256 * 2**20
-_POLYGON, _MULTIPOLYGON = 3, 6
 _HEADER_BYTES = 8
 
 _Row = tuple[int, object, object]
@@ -201,62 +200,6 @@ def _read_some(db: sqlite3.Connection, file: FeatureFile, wanted: npt.NDArray[np
     return found.of(wanted)
 
 
-def checked_polygons(wkb: Sequence[bytes | None]) -> npt.NDArray[np.object_]:
-    """Polygons (n) in two dimensions from WKB that was found valid before, None where there is none."""
-    shapes = _from_wkb(wkb)
-    tall = shapely.get_coordinate_dimension(shapes) > 2
-    if tall.any():
-        shapes[tall] = shapely.force_2d(shapes[tall])
-    return shapes
-
-
-def polygons_from_wkb(wkb: Sequence[bytes | None]) -> tuple[npt.NDArray[np.object_], dict[int, str]]:
-    """Valid polygons (n) in two dimensions, None where there is none, and why.
-
-    Self-crossing rings are not mended: what the author meant is not known.
-    """
-    shapes = _from_wkb(wkb)
-    kinds = shapely.get_type_id(shapes)
-    problems: dict[int, str] = {}
-    polygonal = np.isin(kinds, (_POLYGON, _MULTIPOLYGON))
-    tall = polygonal & (shapely.get_coordinate_dimension(shapes) > 2)
-    if tall.any():
-        shapes[tall] = shapely.force_2d(shapes[tall])
-    good = polygonal.copy()
-    good[polygonal] = ~shapely.is_empty(shapes[polygonal]) & shapely.is_valid(shapes[polygonal])
-    for index in np.flatnonzero(~good).tolist():
-        shape = shapes[index]
-        if wkb[index] is None:
-            reason = "The feature has no geometry (NULL); give it a polygon or remove the row"
-        elif shape is None:
-            reason = "The feature's geometry cannot be read; write it again with a current tool"
-        elif not polygonal[index]:
-            reason = f"The feature is a {shape.geom_type}; statistics need a Polygon or MultiPolygon"
-        elif shape.is_empty:
-            reason = "The feature's geometry is empty; give it a polygon or remove the row"
-        else:
-            reason = (
-                f"The polygon is not valid: {shapely.is_valid_reason(shape)}; mend it, for example with ST_MakeValid"
-            )
-        problems[index] = reason
-        shapes[index] = None
-    return shapes, problems
-
-
-def _from_wkb(wkb: Sequence[bytes | None]) -> npt.NDArray[np.object_]:
-    """Geometries (n), None where there is none or none can be read."""
-    texts = np.empty(len(wkb), dtype=object)
-    texts[:] = wkb
-    try:
-        with np.errstate(invalid="ignore"):
-            return np.asarray(shapely.from_wkb(texts, on_invalid="ignore"), dtype=object)
-    except NotImplementedError:  # a curve somewhere, which shapely does not take
-        if len(wkb) == 1:
-            return np.array([None], dtype=object)
-        middle = len(wkb) // 2
-        return np.concatenate([_from_wkb(wkb[:middle]), _from_wkb(wkb[middle:])])
-
-
 @contextmanager
 def _connect(path: Path) -> Iterator[sqlite3.Connection]:
     try:
@@ -313,7 +256,7 @@ def _has_polygon(db: sqlite3.Connection, name: str, geometry: str) -> bool:
         wkb, _ = _parse_blob(blob)
         if wkb is not None and len(wkb) >= 5:
             code = int.from_bytes(wkb[1:5], "little" if wkb[0] else "big")
-            if code % 1000 in (_POLYGON, _MULTIPOLYGON) or code & 0xFF in (_POLYGON, _MULTIPOLYGON):
+            if code % 1000 in (POLYGON, MULTIPOLYGON) or code & 0xFF in (POLYGON, MULTIPOLYGON):
                 return True
     return False
 

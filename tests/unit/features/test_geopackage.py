@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import SHARED_DATA, make_geopackage
-from swathe.features.geopackage import FeatureBatch, open_features, polygons_from_wkb, read_features
+from swathe.features.geopackage import FeatureBatch, open_features, read_features
+from swathe.features.polygons import polygons_from_wkb
 from swathe.model.errors import FeaturesInvalid, LimitExceeded
 
 SQUARE = shapely.box(0, 0, 10, 10)
