@@ -108,7 +108,7 @@ class LimitSettings(Section):
     script_process_bytes: int = Field(default=2 * 2**30, ge=2**30)
     unit_cells: int = Field(default=8_000_000, ge=1)
     unit_bytes: int = Field(default=320 * 2**20, ge=2**20)
-    unit_rows: int = Field(default=3_000_000, ge=1)
+    unit_rows: int = Field(default=1_500_000, ge=1)
 
 
 class Settings(Section):

@@ -11,7 +11,7 @@ import shapely
 from swathe.catalog.scene import Scene
 from swathe.catalog.search import boxes_meet
 from swathe.engine.cost import area_factor, band_factor
-from swathe.engine.evaluate import calculations_of
+from swathe.engine.evaluate import DATA_MASK_OUTPUT, calculations_of
 from swathe.engine.inputs import SourceInput, with_reference
 from swathe.engine.payload import pack
 from swathe.engine.plan import FeatureOutline, lonlat_box, plan_units
@@ -56,6 +56,7 @@ def analyse(
     result_rows = sum(
         calculation.rows
         for output in script.outputs
+        if output.id != DATA_MASK_OUTPUT
         for calculation in calculations_of(output, request.calculations).values()
     )
     units = plan_units(
