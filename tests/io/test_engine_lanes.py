@@ -145,3 +145,9 @@ def test_a_grid_of_a_given_size_reads_what_its_cells_ask_for(pyramid: World) -> 
     found = pyramid.run(make_request(value_script(), width=8, height=8))
     assert {found.stats(1)[name] for name in ("min", "max")} == {60}  # cells of 80 m
     assert {found.stats(2)[name] for name in ("min", "max")} <= {10, 110}  # cells of 21 x 41 m
+
+
+def test_the_mask_takes_no_room_among_a_units_rows(large: World) -> None:
+    body = make_request(SCRIPTS["SIMPLE"], end="2020-06-06T00:00:00Z")
+    rows = 900 * 5  # features x days; the scenes of the last day are of one interval
+    assert [len(large.run(body, unit_rows=most).reports) for most in (rows, rows - 1)] == [1, 2]
