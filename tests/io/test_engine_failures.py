@@ -333,7 +333,7 @@ def test_a_footprint_that_crosses_itself_is_no_obstacle(world: World) -> None:
         ({"end": "2019-01-01T00:00:00Z"}, "aggregation->timeRange", "swap the two"),
         ({"of": "PT1H"}, "aggregation->aggregationInterval->of", "shorter than a day"),
         ({"of": "P1Y"}, "aggregation->aggregationInterval", "No interval of P1Y fits into the time range"),
-        ({"width": 2_501, "height": 1}, "aggregation->width", "width is 2,501; at most 2,500"),
+        ({"width": 12_001, "height": 1}, "aggregation->width", "width is 12,001; at most 12,000"),
         ({"end": "9999-01-01T00:00:00Z"}, "aggregation->timeRange", "more than 20,000 intervals"),
         (
             {"data": [{"type": "landsat"}]},

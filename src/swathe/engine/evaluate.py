@@ -84,6 +84,46 @@ def calculations_of(output: OutputSpec, calculations: Mapping[str, Calculation])
     return found
 
 
+@dataclass(frozen=True)
+class BandValues:
+    """One band of one output as the script returned it: values (cells), `valid` (cells) uint8, and what is wanted of them."""
+
+    output: str
+    band: str
+    values: npt.NDArray[np.generic]
+    valid: npt.NDArray[np.uint8]
+    wanted: BandCalculation
+    integer_edges: bool
+
+
+def band_values(
+    evaluated: Evaluated, script: Evalscript, calculations: Mapping[str, Calculation]
+) -> Iterator[BandValues]:
+    """Every band of every output but dataMask, in their order."""
+    mask_spec = next(output for output in script.outputs if output.id == DATA_MASK_OUTPUT)
+    masks = evaluated.outputs[DATA_MASK_OUTPUT]
+    names = {output.id for output in script.outputs} - {DATA_MASK_OUTPUT}
+    for output in script.outputs:
+        if output.id == DATA_MASK_OUTPUT:
+            continue
+        if len(mask_spec.bands) == 1 and mask_spec.bands[0] not in names:
+            mask = masks[0]
+        elif output.id in mask_spec.bands:
+            mask = masks[mask_spec.bands.index(output.id)]
+        else:
+            mask = None
+        plan = calculations_of(output, calculations)
+        for number, band in enumerate(output.bands):
+            values = evaluated.outputs[output.id][number]
+            wanted = plan[band]
+            integer_edges = (
+                output.sample_type not in (SampleType.FLOAT32, SampleType.AUTO)
+                and wanted.histogram is not None
+                and has_integer_edges(wanted.histogram)
+            )
+            yield BandValues(output.id, band, values, valid_cells(values, mask), wanted, integer_edges)
+
+
 def take_statistics(
     evaluated: Evaluated,
     script: Evalscript,
@@ -99,48 +139,30 @@ def take_statistics(
     Args:
         sample_count: (features) cells of each box.
     """
-    mask_spec = next(output for output in script.outputs if output.id == DATA_MASK_OUTPUT)
-    masks = evaluated.outputs[DATA_MASK_OUTPUT]
-    names = {output.id for output in script.outputs} - {DATA_MASK_OUTPUT}
     results: dict[str, dict[str, BandResult]] = {}
-    for output in script.outputs:
-        if output.id == DATA_MASK_OUTPUT:
-            continue
-        if len(mask_spec.bands) == 1 and mask_spec.bands[0] not in names:
-            mask = masks[0]
-        elif output.id in mask_spec.bands:
-            mask = masks[mask_spec.bands.index(output.id)]
-        else:
-            mask = None
-        plan = calculations_of(output, calculations)
-        results[output.id] = {}
-        for number, band in enumerate(output.bands):
-            values = evaluated.outputs[output.id][number]
-            valid = valid_cells(values, mask)
-            summary = summarise(values, valid, weights, starts)
-            wanted = plan[band]
-            results[output.id][band] = BandResult(
-                summary,
-                sample_count,
-                wanted.percents,
-                percentiles(values, valid, weights, starts, wanted.percents) if wanted.percents else None,
-                histograms(
-                    values,
-                    valid,
-                    weights,
-                    starts,
-                    wanted.histogram,
-                    summary.minimum.astype(np.float64),
-                    summary.maximum.astype(np.float64),
-                    max_bins,
-                )
-                if wanted.histogram is not None
-                else None,
-                integer_edges=output.sample_type not in (SampleType.FLOAT32, SampleType.AUTO)
-                and wanted.histogram is not None
-                and has_integer_edges(wanted.histogram),
-                weighted=weights is not None,
+    for found in band_values(evaluated, script, calculations):
+        values, valid, wanted = found.values, found.valid, found.wanted
+        summary = summarise(values, valid, weights, starts)
+        results.setdefault(found.output, {})[found.band] = BandResult(
+            summary,
+            sample_count,
+            wanted.percents,
+            percentiles(values, valid, weights, starts, wanted.percents) if wanted.percents else None,
+            histograms(
+                values,
+                valid,
+                weights,
+                starts,
+                wanted.histogram,
+                summary.minimum.astype(np.float64),
+                summary.maximum.astype(np.float64),
+                max_bins,
             )
+            if wanted.histogram is not None
+            else None,
+            integer_edges=found.integer_edges,
+            weighted=weights is not None,
+        )
     return results
 
 
@@ -168,13 +190,15 @@ class FaultFinder:
     failures, each followed by a success, so a few bad features never hide the good ones. Where the script's process was ended
     from outside, the same is tried once more.
 
-    `catches` are the failures that a feature may be to blame for; what trying again can mend is nobody's fault.
+    `catches` are the failures that a feature may be to blame for; what trying again can mend is nobody's fault. Where a
+    range is one feature's pieces (`whole`), it is never halved.
     """
 
     most_failures = 64
 
-    def __init__(self, *catches: type[SwatheError]) -> None:
+    def __init__(self, *catches: type[SwatheError], whole: bool = False) -> None:
         self._catches = catches
+        self._whole = whole
         self._failures = 0
         self._costly: list[SwatheError] = []
         self._most_costly = 0
@@ -187,7 +211,8 @@ class FaultFinder:
         failed: Callable[[int, int, SwatheError], None],
     ) -> None:
         """Calls `work(first, last)` over parts that go through and `failed(first, last, error)` for those that do not."""
-        self._most_costly = max(self._most_costly, (last - first).bit_length() + 2)
+        features = 1 if self._whole else last - first
+        self._most_costly = max(self._most_costly, features.bit_length() + 2)
         if len(self._costly) >= self._most_costly:
             failed(first, last, self._costly[-1])
             return
@@ -202,7 +227,7 @@ class FaultFinder:
             self._failures += 1
             if isinstance(error, ScriptTimeout | ScriptMemory):
                 self._costly.append(error)
-            if last - first == 1 or self._failures > self.most_failures:
+            if features == 1 or self._failures > self.most_failures:
                 failed(first, last, error)
                 return
             middle = (first + last) // 2

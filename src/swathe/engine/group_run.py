@@ -17,20 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from swathe.catalog.scene import Scene
-from swathe.engine.cost import band_factor
-from swathe.engine.evaluate import FaultFinder, check_outputs, chunks, take_statistics
+from swathe.engine.evaluate import check_outputs, chunks
 from swathe.engine.lanes import Lane
 from swathe.engine.phases import CELLS, READ, SCRIPT, STATISTICS
 from swathe.engine.reading import CellIndex, SceneReader, reads_from_store
+from swathe.engine.results import GroupResults, Results
 from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
 from swathe.engine.timeline import Segment, plan_segments, same_presence
 from swathe.evalscript.columns import Batch
-from swathe.evalscript.script import Mosaicking
 from swathe.grids.cover import Cells, cover, join_cells
-from swathe.model.errors import LimitExceeded, ScriptError, ScriptTimeout, SourceError, SwatheError
-from swathe.model.time import TimeRange, format_time
-from swathe.outputs.documents import IntervalEntry
+from swathe.model.errors import ScriptError, SourceError, SwatheError
+from swathe.model.time import format_time
 from swathe.sampling.mosaic import Mask, Mosaic, mosaic
 
 _CHUNK_CELLS, _LEAST_CHUNK_CELLS = 1_000_000, 20_000
@@ -55,18 +53,28 @@ class Part:
 class GroupRun:
     """What is known of a group while its intervals are computed. Its parts may be run by several threads."""
 
-    def __init__(self, task: UnitTask, group: Group, tools: UnitTools) -> None:
+    def __init__(
+        self,
+        task: UnitTask,
+        group: Group,
+        tools: UnitTools,
+        *,
+        cells: Cells | None = None,
+        results: Results | None = None,
+    ) -> None:
+        """`cells` are those of the group's features where they are known; `results` takes what the script returns, and
+        does with it what is usual if it is not given."""
         self._task = task
         self._group = group
         self._tools = tools
-        self._cells = find_cells(task, group, tools)
-        self._samples = group.grids.sample_count
+        self._cells = find_cells(task, group, tools) if cells is None else cells
+        self._results: Results = GroupResults(task, group, tools) if results is None else results
         self._index = CellIndex(self._cells, group.grids)
         self._readers = [
             SceneReader(tools.reader, self._index, source.collection, source.reads, group.cell_m)
             for source in task.sources
         ]
-        self._faults = {lane.number: FaultFinder(ScriptError) for lane in tools.lanes.lanes}
+        self._faults = {lane.number: self._results.finder(ScriptError) for lane in tools.lanes.lanes}
         self._prepared: dict[int, list[Segment]] = {}
         self._lock = threading.RLock()
         self._from_store = any(map(reads_from_store, group.timelines))
@@ -79,7 +87,7 @@ class GroupRun:
         samples are taken by all lanes together, sample by sample, so that no block is read by two of them.
         """
         lanes = self._tools.lanes
-        busy = sorted({int(i) for timeline in self._group.timelines for i in timeline.interval_of if i >= 0})
+        busy = [number for number in busy_intervals(self._group) if self._results.wants(number, 0)]
         if not busy:
             return
         self._locate(busy[0])
@@ -164,7 +172,7 @@ class GroupRun:
         with lane.phases.of(READ):
             self._look_ahead(part.interval, lane)
         ready = self._within(self._prepare(part.interval, lane), part.first, part.last)
-        if not ready:
+        if not ready or not self._results.wants(part.interval, part.first):
             return
         try:
             self._compute(part, ready, lane)
@@ -188,7 +196,7 @@ class GroupRun:
                         with lane.phases.of(SCRIPT):
                             ready.append(preprocess(segment, self._task.script, timelines, interval, lane.host))
                     except ScriptError as error:
-                        self._fail(interval, segment.first, segment.last, error)
+                        self._results.fail(number, segment.first, segment.last, error)
                 self._prepared[number] = ready
             return self._prepared[number]
 
@@ -202,12 +210,14 @@ class GroupRun:
             return
         with self._lock:
             while self._opened < min(len(self._task.intervals), number + _OPENED_AHEAD):
-                for reader, scene, _ in self._first_scenes(self._opened, lane):
-                    reader.open(scene)
+                if self._results.wants(self._opened, 0):
+                    for reader, scene, _ in self._first_scenes(self._opened, lane):
+                        reader.open(scene)
                 self._opened += 1
             while self._ordered < min(len(self._task.intervals), number + _ORDERED_AHEAD):
-                for reader, scene, cells in self._first_scenes(self._ordered, lane):
-                    reader.expect(scene, cells, (0, self._cells.count))
+                if self._results.wants(self._ordered, 0):
+                    for reader, scene, cells in self._first_scenes(self._ordered, lane):
+                        reader.expect(scene, cells, (0, self._cells.count))
                 self._ordered += 1
 
     def _first_scenes(self, number: int, lane: Lane) -> Iterator[tuple[SceneReader, Scene, Mask | None]]:
@@ -226,11 +236,11 @@ class GroupRun:
 
         def unreadable(first: int, last: int, error: SwatheError) -> None:
             for segment in self._within(segments, first, last):
-                self._fail(self._task.intervals[part.interval], segment.first, segment.last, error)
+                self._results.fail(part.interval, segment.first, segment.last, error)
 
         for first, last in same_presence([timeline.presence for timeline in self._group.timelines]):
             if self._within(segments, first, last):
-                FaultFinder(SourceError).run(
+                self._results.finder(SourceError).run(
                     first, last, lambda a, b: self._compute(part, self._within(segments, a, b), lane), unreadable
                 )
 
@@ -251,7 +261,6 @@ class GroupRun:
         self, part: Part, segments: Sequence[Segment], columns: Sequence[Mapping[str, Mosaic]]
     ) -> Iterator[Callable[[Lane], None]]:
         """The script over what was read, in pieces of bounded size."""
-        interval = self._task.intervals[part.interval]
         base = int(self._cells.starts[part.first])
 
         def evaluate(segment: Segment, first: int, last: int, lane: Lane) -> None:
@@ -259,7 +268,7 @@ class GroupRun:
                 first,
                 last,
                 lambda a, b: self._evaluate(part.interval, segment, columns, base, a, b, lane),
-                lambda a, b, error: self._fail(interval, a, b, error),
+                lambda a, b, error: self._results.fail(part.interval, a, b, error),
             )
 
         for segment in segments:
@@ -313,10 +322,12 @@ class GroupRun:
         last: int,
         lane: Lane,
     ) -> None:
-        """Runs the script over features `first` to `last` of a segment and keeps their statistics.
+        """Runs the script over features `first` to `last` of a segment and hands over what it returns.
 
         The columns begin at cell `base` of the group.
         """
+        if not self._results.wants(number, first):
+            return
         interval = self._task.intervals[number]
         begin, end = int(self._cells.starts[first]), int(self._cells.starts[last])
         with lane.phases.of(SCRIPT):
@@ -332,37 +343,13 @@ class GroupRun:
                 check_outputs(script, {})
             # done with before the host is called again
             evaluated = lane.host.evaluate(script, batch, borrow=True)
-        weights = self._cells.weights
-        try:
-            with lane.phases.of(STATISTICS):
-                results = take_statistics(
-                    evaluated,
-                    script,
-                    self._task.request.calculations,
-                    starts=self._cells.starts[first : last + 1] - begin,
-                    sample_count=self._samples[first:last],
-                    weights=None if weights is None else weights[begin:end],
-                    max_bins=self._tools.limits.histogram_bins,
-                )
-        except LimitExceeded as error:  # how many bins there are may follow from what the script returned
-            raise ScriptError(error.message) from None
-        self._group.entries.append(IntervalEntry(interval, first, last - first, results))
-        self._charge(number, segment, first, last)
+        with lane.phases.of(STATISTICS):
+            self._results.take(number, segment, first, last, evaluated, script, self._cells)
 
-    def _charge(self, number: int, segment: Segment, first: int, last: int) -> None:
-        """Counts what the features were charged for: an interval under SIMPLE, else every scene the script was given."""
-        for timeline, samples in zip(self._group.timelines, segment.samples, strict=True):
-            if timeline.source.mosaicking is Mosaicking.SIMPLE:
-                here = timeline.presence[first:last][:, timeline.interval_of == number]
-                count = here.any(axis=1).astype(np.float64)
-            else:
-                count = np.full(last - first, float(sum(len(sample.scenes) for sample in samples)))
-            with self._lock:
-                self._group.charged[first:last] += band_factor(timeline.source.charged_bands) * count
 
-    def _fail(self, interval: TimeRange, first: int, last: int, error: SwatheError) -> None:
-        kind = "TIMEOUT" if isinstance(error, ScriptTimeout) else "EXECUTION_ERROR"
-        self._group.entries.append(IntervalEntry(interval, first, last - first, error=(kind, error.message)))
+def busy_intervals(group: Group) -> list[int]:
+    """The intervals that have any scene."""
+    return sorted({int(i) for timeline in group.timelines for i in timeline.interval_of if i >= 0})
 
 
 def chunk_cells(segment: Segment, columns: Sequence[Mapping[str, Mosaic]]) -> int:

@@ -11,6 +11,7 @@ import shapely
 from swathe.catalog.order import sort_scenes
 from swathe.catalog.scene import Scene
 from swathe.engine.inputs import BandInput
+from swathe.engine.plan import cells_at_once
 from swathe.engine.presence import metres_per_unit, reproject, scenes_over
 from swathe.engine.reading import LEAST_OVERSAMPLING, place_of
 from swathe.engine.task import Group, UnitTask, UnitTools
@@ -42,19 +43,29 @@ def make_groups(
                 f"The feature's grid would have {int(grids.width[at]):,} x {int(grids.height[at]):,} cells; at most"
                 f" {most:,} a side are allowed; use a larger resx and resy or cut the feature"
             )
-        keep = np.flatnonzero(~large)
-        chosen = which[keep]
-        timelines = tuple(
-            make_timeline(source, scenes, presence[chosen], task.intervals)
-            for source, scenes, presence in zip(task.sources, task.scenes, presences, strict=True)
-        )
-        groups.append(Group(usable[chosen], shapes[keep], grids.take(keep), timelines, cell_m, np.zeros(len(keep))))
+        apart = ~large & (shapely.area(shapes) > room_for(task, tools) * grids.dx * grids.dy)
+        parts = [(np.flatnonzero(~large & ~apart), False), *((at, True) for at in np.flatnonzero(apart)[:, None])]
+        for keep, in_strips in parts:
+            chosen = which[keep]
+            timelines = tuple(
+                make_timeline(source, scenes, presence[chosen], task.intervals)
+                for source, scenes, presence in zip(task.sources, task.scenes, presences, strict=True)
+            )
+            charged = np.zeros(len(keep))
+            groups.append(
+                Group(usable[chosen], shapes[keep], grids.take(keep), timelines, cell_m, charged, in_strips=in_strips)
+            )
     for position in turned:
         problems[int(usable[position])] = (
             "The rows of the source's pixels do not run from west to east, so sampling.grid 'source' is not possible; use"
             " 'feature' with resx and resy"
         )
     return groups, problems
+
+
+def room_for(task: UnitTask, tools: UnitTools) -> int:
+    """How many cells memory has room for at once; a feature with more is computed in strips."""
+    return cells_at_once(task.sources, task.scenes, task.intervals, tools.limits, len(tools.lanes))
 
 
 def _grids(
@@ -70,7 +81,6 @@ def _grids(
     """
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], SampleGrids, float]] = []
     aggregation = task.request.aggregation
-    np.arange(len(polygons))
     if aggregation.sampling.grid is Grid.FEATURE:
         resolution = (aggregation.resx, aggregation.resy)
         bounds = shapely.bounds(polygons)

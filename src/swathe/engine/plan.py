@@ -106,7 +106,7 @@ def plan_units(
     rasters = _rasters(sources, scenes)
     group, row = _positions(features, epsg, rasters)
     order = np.lexsort((features.ids, row, group))
-    most_cells = _most_cells(sources, scenes, intervals, limits, lanes, value_bytes or _UNKNOWN_VALUE_BYTES)
+    most_cells = min(limits.unit_cells, cells_at_once(sources, scenes, intervals, limits, lanes, value_bytes))
     most_features = _most_features(scenes, intervals, result_rows, limits)
     # even where the limits ask for more units than wished
     least = max(math.ceil(features.cells.sum() / most_cells), math.ceil(len(order) / most_features))
@@ -188,22 +188,27 @@ def _samples_at_once(source: SourceInput, scenes: Sequence[Scene], intervals: Se
     return int(np.bincount(at).max())
 
 
-def _most_cells(
+def cells_at_once(
     sources: Sequence[SourceInput],
     scenes: Sequence[Sequence[Scene]],
     intervals: Sequence[TimeRange],
     limits: LimitSettings,
     lanes: int,
-    value_bytes: int,
+    value_bytes: int | None = None,
 ) -> int:
+    """How many cells `limits.unit_bytes` have room for, with the columns of all intervals that are computed side by side.
+
+    `value_bytes` is what a stored value takes in the rasters; None if that is not known.
+    """
     columns = 0
     for source, members in zip(sources, scenes, strict=True):
         # values and a mask for every sample, and for one scene at a time the mask of every band
         reads = len(source.reads)
-        columns += _samples_at_once(source, members, intervals) * (1 + value_bytes * reads) + reads
+        each = 1 + (value_bytes or _UNKNOWN_VALUE_BYTES) * reads
+        columns += _samples_at_once(source, members, intervals) * each + reads
     if len(intervals) < 2 * lanes:  # few intervals are cut among the lanes
         lanes = 1
-    return max(1, min(limits.unit_cells, limits.unit_bytes // (_INDEX_BYTES_PER_CELL + lanes * columns)))
+    return max(1, limits.unit_bytes // (_INDEX_BYTES_PER_CELL + lanes * columns))
 
 
 def _most_features(

@@ -25,6 +25,8 @@ from swathe.sampling.mosaic import Mask, SceneBand
 from swathe.storage.sources import local_path
 
 _KEPT_INDEXES = 8
+# Cells: some are taken to the source's CRS one by one, which takes memory.
+_LOCATED_AT_ONCE = 1_000_000
 # Overviews of odd sizes have pixels that are a little more than twice as wide.
 _ROUNDING = 0.01
 
@@ -61,6 +63,7 @@ class CellIndex:
                 everything = self._kept.get((*key, *whole))
                 if everything is None:
                     run, pieces = (lanes.run_alike, len(lanes)) if lanes is not None else (in_turn, 1)
+                    pieces = max(pieces, whole[1] // _LOCATED_AT_ONCE)
                     everything = locate(self.cells, self._grids, *key, run=run, pieces=pieces)
                     self._keep((*key, *whole), everything)
                 found = everything

@@ -49,6 +49,8 @@ class UnitTask:
 class Group:
     """Features of a unit whose grids share a CRS. `members` are their positions in the unit.
 
+    `in_strips` says of a group of one feature that it has more cells than memory has room for.
+
     `cell_m` is the size of the cells that decides which overviews are read, in metres; 0 means none.
     `charged` (features) is bands / 3 times samples, summed over the intervals that were evaluated; `entries` is what each
     interval said.
@@ -60,4 +62,5 @@ class Group:
     timelines: tuple[SourceTimeline, ...]
     cell_m: float
     charged: npt.NDArray[np.float64]
+    in_strips: bool = False
     entries: list[IntervalEntry] = field(default_factory=list)

@@ -17,6 +17,7 @@ from swathe.engine.group_run import GroupRun
 from swathe.engine.groups import make_groups
 from swathe.engine.outbox import deliver_documents
 from swathe.engine.phases import CELLS, DELIVER
+from swathe.engine.strips import StripsRun
 from swathe.engine.task import UnitTask, UnitTools
 from swathe.engine.values import Document, Stopped, Table, UnitReport
 from swathe.features.polygons import checked_polygons
@@ -51,7 +52,7 @@ def run_unit(
     progress = _Progress(tools)
     for group in groups:
         with phases.of(CELLS):
-            run = GroupRun(task, group, tools)
+            run = StripsRun(task, group, tools) if group.in_strips else GroupRun(task, group, tools)
         run.compute(partial(progress.add_part, _COMPUTING_PART / len(groups)))
     count = max(1, len(polygons))
     with phases.of(DELIVER):

@@ -66,7 +66,7 @@ def cover(polygons: npt.NDArray[np.object_], grids: SampleGrids, rule: Cover) ->
     weights = None
     if weighted:
         runs, run_starts, fractions = scanline.coverage_of_polygons(
-            xy, ring_starts, feature_rings, grids.width, grids.height, LEAST_SHARE
+            xy, ring_starts, feature_rings, grids.width, np.zeros_like(grids.height), grids.height, LEAST_SHARE
         )
         if rule is Cover.COVERAGE:
             weights = fractions
@@ -75,6 +75,21 @@ def cover(polygons: npt.NDArray[np.object_], grids: SampleGrids, rule: Cover) ->
         runs, run_starts = scanline.runs_of_polygons(xy, ring_starts, feature_rings, grids.width, grids.height, kind)
     before = np.concatenate([[0], np.cumsum(runs[:, 2].astype(np.int64) - runs[:, 1])])
     return Cells(runs, run_starts, before[run_starts], weights)
+
+
+def cover_rows(
+    polygon: shapely.Polygon | shapely.MultiPolygon, grid: SampleGrids, rule: Cover, first: int, last: int
+) -> Cells:
+    """The cells of one polygon in rows `first` to `last` (excluded) of its grid, just as `cover` finds them.
+
+    Only for the rules that know a cell's share, `all_touched` and `coverage`: there a row costs memory for each cell.
+    """
+    polygons = shapely.orient_polygons(np.array([polygon], object))
+    runs, run_starts, fractions = scanline.coverage_of_polygons(
+        *rings_in_cells(polygons, grid), grid.width, np.array([first]), np.array([last]), LEAST_SHARE
+    )
+    starts = np.array([0, len(fractions)], np.int64)
+    return Cells(runs, run_starts, starts, fractions if rule is Cover.COVERAGE else None)
 
 
 def join_cells(parts: Sequence[Cells]) -> Cells:

@@ -240,8 +240,10 @@ def _add_segment(area, x0, y0, x1, y1, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def coverage_of_polygons(xy, ring_starts, feature_rings, width, height, least):  # type: ignore[no-untyped-def]
+def coverage_of_polygons(xy, ring_starts, feature_rings, width, first_row, last_row, least):  # type: ignore[no-untyped-def]
     """Runs of cells that share more than `least` of their area with each feature, and each cell's covered fraction.
+
+    Rows `first_row` to `last_row` (excluded) of each grid; what a row has does not depend on the others.
 
     Exact: the signed area to the right of every edge is summed per cell. Rings must be oriented (shells one way, holes
     the other). Returns runs (runs, 3) int32, run_starts (features + 1), and fractions (cells) float64 in run order.
@@ -253,14 +255,14 @@ def coverage_of_polygons(xy, ring_starts, feature_rings, width, height, least): 
     n_runs = 0
     n_cells = 0
     for f in range(features):
-        w, h = width[f], height[f]
+        w = width[f]
         edges = _collect_edges(xy, ring_starts, feature_rings[f], feature_rings[f + 1])
         n_edges = len(edges)
         active = np.empty(n_edges, np.int64)
         area = np.zeros(w + 2, np.float64)
         n_active = 0
         coming = 0
-        for row in range(h):
+        for row in range(first_row[f], last_row[f]):
             n_active, coming = _advance(edges, active, n_active, coming, row)
             if n_active == 0:
                 continue

@@ -98,6 +98,18 @@ def locate(
         _place_features(cells, grids, source, (block_width, block_height, across), first, last, block_of, offset_of)
 
     run(partial(place, first, last) for first, last in itertools.pairwise(edges))
+    return sort_by_block(block_of, offset_of, across, down)
+
+
+def sort_by_block(
+    block_of: npt.NDArray[np.int32], offset_of: npt.NDArray[np.uint32], across: int, down: int
+) -> CellBlocks:
+    """Cells by the block they lie in, of a source of `down` rows of `across` blocks.
+
+    Args:
+        block_of: (cells) the block's number, row by row; -1 beyond the source.
+        offset_of: (cells) the position in the flattened block.
+    """
     counts, segment_counts = _count_by_block(block_of, across * down)
     needed = np.flatnonzero(counts)
     first_offset = np.cumsum(counts) - counts
@@ -109,6 +121,17 @@ def locate(
     blocks = np.stack([needed // across, needed % across], axis=1).astype(np.int32)
     inside = None if len(offsets) == len(block_of) else (block_of >= 0).view(np.uint8)
     return CellBlocks(blocks, starts, segments, offsets, inside)
+
+
+def block_numbers(
+    cells: Cells, grids: SampleGrids, source: SourceGrid, block_width: int, block_height: int
+) -> npt.NDArray[np.int32]:
+    """The block that each cell lies in, counted by row and column; -1 beyond the source."""
+    across = -(-source.width // block_width)
+    block_of = np.empty(cells.count, np.int32)
+    offset_of = np.empty(cells.count, np.uint32)
+    _place_features(cells, grids, source, (block_width, block_height, across), 0, len(grids), block_of, offset_of)
+    return block_of
 
 
 def _place_features(

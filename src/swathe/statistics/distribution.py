@@ -174,15 +174,35 @@ def histograms(
         LimitExceeded: more bins than `max_bins`.
     """
     features = len(starts) - 1
-    if wanted.bins is not None or (wanted.low_edge is not None and wanted.high_edge is not None):
+    if has_given_edges(wanted):
         edges = bin_edges(wanted, math.nan, math.nan, max_bins)
-        flat = np.tile(edges, features)
-        edge_starts = np.arange(features + 1, dtype=np.int64) * len(edges)
-    else:
-        each = [bin_edges(wanted, float(minimum[f]), float(maximum[f]), max_bins) for f in range(features)]
-        flat = np.concatenate(each) if each else np.zeros(0)
-        edge_starts = np.concatenate([[0], np.cumsum([len(e) for e in each], dtype=np.int64)]).astype(np.int64)
-    even = wanted.bins is None
+        return count_between(values, valid, weights, starts, edges, even=wanted.bins is None)
+    each = [bin_edges(wanted, float(minimum[f]), float(maximum[f]), max_bins) for f in range(features)]
+    flat = np.concatenate(each) if each else np.zeros(0)
+    edge_starts = np.concatenate([[0], np.cumsum([len(e) for e in each], dtype=np.int64)]).astype(np.int64)
+    counts, under, over = _count(
+        values, valid, np.zeros(0) if weights is None else weights, starts, flat, edge_starts, wanted.bins is None
+    )
+    return Histograms(flat, edge_starts, counts, under, over)
+
+
+def has_given_edges(wanted: Histogram) -> bool:
+    """Whether the edges do not depend on the samples."""
+    return wanted.bins is not None or (wanted.low_edge is not None and wanted.high_edge is not None)
+
+
+def count_between(
+    values: npt.NDArray[np.generic],
+    valid: npt.NDArray[np.uint8],
+    weights: Floats | None,
+    starts: npt.NDArray[np.int64],
+    edges: Floats,
+    *,
+    even: bool,
+) -> Histograms:
+    """Histograms of features with edges that are known, the same for all; `even` if all bins are about as wide."""
+    features = len(starts) - 1
+    flat, edge_starts = np.tile(edges, features), np.arange(features + 1, dtype=np.int64) * len(edges)
     counts, under, over = _count(
         values, valid, np.zeros(0) if weights is None else weights, starts, flat, edge_starts, even
     )
