@@ -1,4 +1,4 @@
-"""Client of the batch statistical service, the hosted one or one's own; needs none of the engine's dependencies."""
+"""Client of the batch services, the hosted ones or one's own; needs none of the engine's dependencies."""
 
 from swathe.client.access import AccessSpecification, S3Specification, s3_specification
 from swathe.client.base import (
@@ -25,6 +25,7 @@ from swathe.client.exceptions import (
     WaitTimeout,
 )
 from swathe.client.frame import to_dataframe
+from swathe.client.process import BatchProcessClient, BatchProcessRequest, BatchProcessRequestType
 from swathe.client.results import BatchStatisticalResults
 from swathe.client.session import Session
 from swathe.client.statistical import SentinelHubStatistical
@@ -36,6 +37,9 @@ __all__ = [
     "AuthenticationFailed",
     "BaseBatchClient",
     "BaseBatchRequest",
+    "BatchProcessClient",
+    "BatchProcessRequest",
+    "BatchProcessRequestType",
     "BatchRequestStatus",
     "BatchStatisticalRequest",
     "BatchStatisticalRequestType",

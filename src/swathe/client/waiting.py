@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
-from swathe.client.base import BatchRequestStatus, BatchUserAction
+from swathe.client.base import BatchRequestStatus, BatchUserAction, StoppedStatusReason
 from swathe.client.exceptions import JobError, JobFailed, JobNotStarted, JobStopped, WaitTimeout
-
-if TYPE_CHECKING:
-    from swathe.client.batch import BatchStatisticalRequest
 
 _OVER = (BatchRequestStatus.DONE, BatchRequestStatus.PARTIAL)
 _BEFORE_PROCESSING = (BatchRequestStatus.CREATED, BatchRequestStatus.ANALYSING, BatchRequestStatus.ANALYSIS_DONE)
@@ -32,6 +29,34 @@ class Pace:
 DEFAULT_PACE = Pace()
 
 
+class Watched(Protocol):
+    """What is seen of a batch request, of whichever kind it is."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def status(self) -> BatchRequestStatus: ...
+
+    @property
+    def user_action(self) -> BatchUserAction | None: ...
+
+    @property
+    def completion_percentage(self) -> float: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+    @property
+    def stopped_status_reason(self) -> StoppedStatusReason | None: ...
+
+    @property
+    def other_data(self) -> Any: ...
+
+
+WatchedType = TypeVar("WatchedType", bound=Watched)
+
+
 class Outlook(Enum):
     """What one look at a batch request says about waiting for it."""
 
@@ -42,7 +67,7 @@ class Outlook(Enum):
     IDLE = auto()
 
 
-def judge(request: BatchStatisticalRequest) -> Outlook:
+def judge(request: Watched) -> Outlook:
     """Whether it makes sense to wait on.
 
     IDLE is a request for which nothing is asked, or one that stands still although it was asked to go on; both may
@@ -63,7 +88,7 @@ def judge(request: BatchStatisticalRequest) -> Outlook:
 
 
 def wait_until_over(
-    look: Callable[[], BatchStatisticalRequest],
+    look: Callable[[], WatchedType],
     *,
     show_progress: bool = True,
     timeout_s: float | None = None,
@@ -71,7 +96,7 @@ def wait_until_over(
     pace: Pace = DEFAULT_PACE,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> BatchStatisticalRequest:
+) -> WatchedType:
     """Looks at a batch request until it is over and gives the last look.
 
     Raises:
@@ -114,13 +139,14 @@ def wait_until_over(
             pause_s = min(pause_s * pace.growth, pace.longest_s)
 
 
-def _end_error(request: BatchStatisticalRequest) -> JobError:
+def _end_error(request: Watched) -> JobError:
     name = f"batch request {request.request_id}"
     reason = f": {request.error}" if request.error else ""
     if request.status is BatchRequestStatus.FAILED:
         return JobFailed(f"{name} FAILED{reason or ', and the service gave no reason'}", request.request_id)
     if request.status is BatchRequestStatus.STOPPED:
-        why = (request.other_data or {}).get("stoppedStatusReason") or "no reason given"
+        known = request.stopped_status_reason
+        why = known.value if known else (request.other_data or {}).get("stoppedStatusReason") or "no reason given"
         text = f"{name} is STOPPED ({why}) at {request.completion_percentage:g} %{reason}; start_job goes on with it"
         return JobStopped(text, request.request_id)
     state = "analysed" if request.status is BatchRequestStatus.ANALYSIS_DONE else "only created"

@@ -23,7 +23,15 @@ def gather_block(block: npt.NDArray[np.generic], at: CellBlocks, index: int, val
 
 
 def data_mask(values: npt.NDArray[np.generic], at: CellBlocks, nodata: float | None) -> npt.NDArray[np.uint8]:
-    """1 where a gathered value is data, (cells) uint8: not no-data, not NaN, and not beyond the source.
+    """1 where a gathered value is data, (cells) uint8: as `is_data`, and not beyond the source."""
+    mask = is_data(values, nodata)
+    if at.inside is not None:
+        mask &= at.inside
+    return mask
+
+
+def is_data(values: npt.NDArray[np.generic], nodata: float | None) -> npt.NDArray[np.uint8]:
+    """1 where a value of a raster is data, uint8 of the same shape: not no-data, and not NaN.
 
     No-data is compared as the raster holds it: 0.1 in float32 is not 0.1. What an integer dtype cannot hold marks nothing.
     """
@@ -36,11 +44,8 @@ def data_mask(values: npt.NDArray[np.generic], at: CellBlocks, nodata: float | N
     elif nodata is not None and float(nodata).is_integer() and _fits(int(nodata), dtype):
         found = values != dtype.type(int(nodata))
     else:
-        found = np.ones(len(values), np.bool_)
-    mask: npt.NDArray[np.uint8] = found.view(np.uint8)
-    if at.inside is not None:
-        mask &= at.inside
-    return mask
+        found = np.ones(values.shape, np.bool_)
+    return np.asarray(found).view(np.uint8)
 
 
 def blocks_with(at: CellBlocks, wanted: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
