@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -31,6 +31,9 @@ class ServerSettings(Section):
     token_lifetime_s: int = Field(default=3600, ge=300)
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics: bool = True
 
 
 class StorageSettings(Section):
@@ -43,6 +46,7 @@ class StorageSettings(Section):
     local_root: Path | None = None
     timeout_s: float = Field(default=30.0, gt=0)
     retries: int = Field(default=5, ge=0)
+    patience_s: float = Field(default=20.0, ge=0)
 
     @model_validator(mode="after")
     def _keys_together(self) -> StorageSettings:
@@ -76,12 +80,21 @@ class CollectionSettings(Section):
 
 
 class DaskSettings(Section):
-    """Where work units run: an embedded cluster, or the scheduler at `scheduler`."""
+    """Where work units run: an embedded cluster, or the scheduler at `scheduler`, with the files of its TLS if any."""
 
     scheduler: str | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     workers: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
     threads_per_worker: int = Field(default=1, ge=1)
     memory_limit: str = "2GiB"
+
+    @model_validator(mode="after")
+    def _tls_together(self) -> DaskSettings:
+        if len({file is None for file in (self.tls_ca, self.tls_cert, self.tls_key)}) > 1:
+            raise ValueError("tls_ca, tls_cert and tls_key belong together")
+        return self
 
 
 class DatabaseSettings(Section):
@@ -90,12 +103,27 @@ class DatabaseSettings(Section):
     url: SecretStr | None = None
 
 
+class ResultSettings(Section):
+    """What the output folder of a server's job gets beside the documents."""
+
+    parquet: bool = True
+    execution_database: bool = True
+
+
+class RetentionSettings(Section):
+    """After how many days without activity a request is deleted; its results stay. The provider's numbers."""
+
+    created_days: float = Field(default=7.0, gt=0, le=36_500)
+    failed_days: float = Field(default=15.0, gt=0, le=36_500)
+    other_days: float = Field(default=30.0, gt=0, le=36_500)
+
+
 class LimitSettings(Section):
     """Bounds on whatever a user can make long. Checked before the work."""
 
     features: int = Field(default=700_000, ge=1)
     geopackage_bytes: int = Field(default=4 * 2**30, ge=1)
-    side_cells: int = Field(default=2_500, ge=1)
+    side_cells: int = Field(default=12_000, ge=1)
     intervals: int = Field(default=20_000, ge=1)
     histogram_bins: int = Field(default=10_000, ge=1)
     percentiles: int = Field(default=1_000, ge=1)
@@ -117,8 +145,10 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
+    retention: RetentionSettings = RetentionSettings()
     dask: DaskSettings = Field(default_factory=DaskSettings)
     limits: LimitSettings = LimitSettings()
+    results: ResultSettings = ResultSettings()
     collections: tuple[CollectionSettings, ...] = ()
 
 
@@ -150,10 +180,11 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
     storage = values.get("storage")
     if isinstance(storage, dict) and isinstance(storage.get("local_root"), str):
         storage["local_root"] = str(folder / Path(storage["local_root"]).expanduser())
-    server = values.get("server")
-    for key in ("tls_certificate", "tls_key"):
-        if isinstance(server, dict) and isinstance(server.get(key), str):
-            server[key] = str(folder / Path(server[key]).expanduser())
+    for section, keys in (("server", ("tls_certificate", "tls_key")), ("dask", ("tls_ca", "tls_cert", "tls_key"))):
+        table = values.get(section)
+        for key in keys:
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = str(folder / Path(table[key]).expanduser())
     collections = values.get("collections")
     for collection in collections if isinstance(collections, list) else []:
         if (

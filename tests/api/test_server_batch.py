@@ -172,6 +172,7 @@ def test_finished_requests_report_100(app, http, me):
     plan = PlannedJob(1, 1, 1.0, b"", (PlannedUnit(0, bytes(8), 1),))
     store.save_analysis(done, plan)
     store.record_unit(done, UnitResult(0, done=1, failed=0, cost_pu=0.25))
+    store.settle(done)
     store.apply(failed, Event.ANALYSIS_FAILED, error="The GeoPackage is empty")
     body = http.get(f"{BATCH}/{done}", headers=me).json()
     assert (body["status"], body["completionPercentage"], body["costPU"]) == ("DONE", 100, 0.25)

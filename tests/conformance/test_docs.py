@@ -116,7 +116,8 @@ def test_configuration_tells_the_defaults(section: str) -> None:
         text = settings_rows()[section][key][2]
         if field.default_factory is not None:  # depends on the machine: told in words
             continue
-        told[key] = None if text == "none" else number(ast.parse(text.strip("`"), mode="eval").body)
+        text = {"none": "None", "`true`": "True", "`false`": "False"}.get(text, text.strip("`"))
+        told[key] = number(ast.parse(text, mode="eval").body)
         real[key] = field.default
     assert told == real
 

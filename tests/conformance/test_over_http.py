@@ -185,13 +185,13 @@ def test_bad_geopackages_fail_the_job_with_the_reason(server: Serving, tmp_path:
 
 def test_bad_features_are_failed_documents_and_the_rest_is_done(server: Serving, tmp_path: Path) -> None:
     bowtie = shapely.Polygon([(0, 0), (100, 100), (100, 0), (0, 100)])
-    huge = field(size=60_000)
+    huge = field(size=130_000)
     shapes = [field(), bowtie, None, huge, shapely.Polygon(), *(field(500_200 + 200 * k) for k in range(6))]
     geopackage = make_geopackage(tmp_path / "some.gpkg", shapes)
     status, documents = run(server, geopackage, make_request(MASK_ALONE, resx=10, resy=10))
     assert status["status"] == "DONE", status
     assert set(documents) == set(range(1, 12))
-    for key, words in ((2, "Self-intersection"), (3, "NULL"), (4, "6,000 x 6,000 cells; at most 2,500"), (5, "")):
+    for key, words in ((2, "Self-intersection"), (3, "NULL"), (4, "13,000 x 13,000 cells; at most 12,000"), (5, "")):
         assert documents[key]["response"] == {"data": None, "status": "FAILED"}, key
         assert words in documents[key]["error"]["message"], documents[key]
     assert all(documents[key]["response"]["status"] == "OK" for key in (1, 6, 7, 8, 9, 10, 11))
@@ -250,7 +250,7 @@ def test_wrong_fields_are_named_when_the_request_is_made(server: Serving) -> Non
     assert "swap" in reversed_["message"]
     many = refused(make_request(width=1_000_000, height=10))
     assert "1,000,000" in many["message"]
-    assert "2,500" in many["message"]
+    assert "12,000" in many["message"]
     unknown = refused(make_request(data=[{"type": "sentinel-99"}]))
     assert "sentinel-2-l2a" in unknown["message"]
 

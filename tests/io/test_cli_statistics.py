@@ -269,3 +269,42 @@ def test_interrupting_ends_everything_and_leaves_no_half_file(desk: Desk, worker
             assert json.loads(path.read_bytes())["response"]["status"] == "OK"
         else:
             assert parquet.read_metadata(path).num_rows > 0
+
+
+def test_dry_run_tells_the_plan_and_writes_nothing(desk: Desk) -> None:
+    start = [sys.executable, "-m", "swathe.cli.main", "statistics", "request.json", "--features", "parcels.gpkg"]
+    dry = [*start, "--config", "swathe.toml", "--dry-run"]
+    done = subprocess.run(dry, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "features",
+        "3",
+        "scenes",
+        "blocks to read",
+        "about 2,",
+        "units",
+        "at most 0.02",
+        "Nothing was computed",
+    ):
+        assert said in done.stdout
+    assert not (desk.folder / "out").exists()
+    dry = [*dry, "--json", "--output", "out"]
+    done = subprocess.run(dry, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, timeout=60)
+    plan = json.loads(done.stdout)
+    assert (plan["features"], plan["scenes"], plan["blocks"], plan["units"]) == (3, 2, 2, 1)
+    assert plan["estimatedPU"] == pytest.approx(0.01 / 3 * 2 * 3, abs=1e-4)
+    assert plan["estimatedSeconds"] > 0
+    assert not (desk.folder / "out").exists()
+    assert json.loads(desk.run("--json").stdout)["counters"]["blocks"] == plan["blocks"]
+
+
+def test_dry_run_refuses_what_the_job_would_refuse(desk: Desk) -> None:
+    desk.write("request.json", json.dumps(make_request("//VERSION=3\nfunction setup() { return 1 }")))
+    assert "evaluatePixel" in desk.refused("--dry-run")
+
+
+def test_without_dry_run_an_output_is_needed(desk: Desk) -> None:
+    start = [sys.executable, "-m", "swathe.cli.main", "statistics", "request.json", "--features", "parcels.gpkg"]
+    done = subprocess.run(start, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--output" in done.stderr

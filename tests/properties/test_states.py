@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from itertools import product
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swathe.jobs.database import open_database
+from swathe.jobs.keys import KeyPairs
 from swathe.jobs.states import (
     ACTIVE,
     ENDS,
@@ -19,8 +22,17 @@ from swathe.jobs.states import (
     StoppedReason,
     UserAction,
     apply,
+    possible_actions,
 )
+from swathe.jobs.store import JobStore
 from swathe.model.errors import ActionNotPossible
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    database = open_database(tmp_path_factory.mktemp("home"))
+    yield database
+    database.close()
 
 
 def reachable() -> set[JobState]:
@@ -85,6 +97,66 @@ def test_stop_is_always_answered_and_leads_out_of_work():
         ending = Event.ANALYSIS_DONE if state.status is Status.ANALYSING else Event.HALTED
         state, _ = apply(state, ending)
         assert (state.status, state.stopped_reason) == (Status.STOPPED, StoppedReason.USER_ACTION)
+
+
+def test_stop_is_legal_or_refused_with_what_is_possible():
+    for state in reachable():
+        if state.status in ENDS | {Status.CREATED}:
+            with pytest.raises(ActionNotPossible) as refusal:
+                apply(state, Event.STOP)
+            words = (state.status, *possible_actions(state))
+            assert all(word in refusal.value.message for word in words)
+        else:
+            assert apply(state, Event.STOP)[0].user_action is UserAction.STOP
+
+
+def test_whatever_stopped_a_request_start_goes_on_with_it():
+    stopped = [state for state in reachable() if state.status is Status.STOPPED]
+    assert {state.stopped_reason for state in stopped} == set(StoppedReason)
+    for state in stopped:
+        after, effects = apply(state, Event.START)
+        assert (after, effects) == (JobState(Status.PROCESSING, UserAction.START), (Effect.RUN_UNITS,))
+
+
+def test_running_out_of_budget_stops_the_work_whatever_the_user_asked_for():
+    for state in reachable():
+        if state.status is Status.PROCESSING:
+            after, effects = apply(state, Event.OUT_OF_PU, "no more")
+            assert (after.status, after.stopped_reason) == (Status.STOPPED, StoppedReason.OUT_OF_PU)
+            assert (after.error, effects) == ("no more", (Effect.HALT_UNITS,))
+
+
+def test_every_end_forgets_the_keys_and_nothing_else_does():
+    for state, event in product(sorted(reachable(), key=repr), Event):
+        try:
+            after, effects = apply(state, event)
+        except (ActionNotPossible, LookupError):
+            continue
+        ends = after.status in ENDS and state.status not in ENDS
+        assert (Effect.FORGET in effects) == ends
+
+
+@settings(max_examples=40, deadline=None)
+@given(events=st.lists(st.sampled_from(Event), max_size=15))
+def test_the_store_follows_the_table(events, database):
+    """Whatever happens, and in whatever order: the stored state is the table's, a refusal leaves everything as it was."""
+    store = JobStore(database)
+    keys = KeyPairs(output={"accessKey": "a", "secretAccessKey": "b"})
+    job = store.create(client_id="c", project_id="p", request={}, keys=keys, description=None)
+    state = job.state
+    for event in events:
+        before = store.get(job.id)
+        try:
+            state, effects = apply(state, event)
+        except (ActionNotPossible, LookupError) as refusal:
+            with pytest.raises(type(refusal)):
+                store.apply(job.id, event)
+            assert store.get(job.id) == before
+            continue
+        stored, to_do = store.apply(job.id, event)
+        assert (stored.state, to_do) == (state, effects)
+        assert store.get(job.id) == stored
+        assert (store.keys(job.id) == KeyPairs()) == (state.status in ENDS)
 
 
 def test_every_state_recovers_to_itself_and_says_what_is_to_be_done():

@@ -4,107 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from runner_bench import SECRET, Bench, start_cluster
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "jobs"))
-
-from jobs_fake_engine import make_fake_engine
-
-from swathe.jobs.database import open_database
-from swathe.jobs.home import Home
-from swathe.jobs.keys import split_secrets
 from swathe.jobs.runner.cluster import Cluster
-from swathe.jobs.runner.driver import JobRunner
 from swathe.jobs.states import Event, Status, StoppedReason
-from swathe.jobs.store import JobStore
-from swathe.settings import DaskSettings, Settings
+from swathe.settings import DaskSettings
 
 # Together in one process, since they share what takes seconds to start.
 pytestmark = pytest.mark.xdist_group("job_runner")
 
-SECRET = "wJalrXUtnFEMI-hidden"
-ENDS = (Status.DONE, Status.FAILED, Status.STOPPED)
-
-
-class SharedCluster(Cluster):
-    """Stays up from test to test."""
-
-    def close(self) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    cluster = SharedCluster(DaskSettings(workers=2), tmp_path_factory.mktemp("scratch"))
-    cluster.start()
+    cluster = start_cluster(tmp_path_factory.mktemp("scratch"))
     yield cluster
     Cluster.close(cluster)
-
-
-class Bench:
-    """A store, a runner and a folder of buckets."""
-
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
-        self.folder = folder
-        self.cluster = cluster
-        (folder / "buckets" / "in").mkdir(parents=True)
-        (folder / "buckets" / "in" / "parcels.gpkg").write_bytes(b"features")
-        storage = {"local_root": str(folder / "buckets")}
-        self.settings = Settings.model_validate({"storage": storage, "dask": {"workers": 2}})
-        self.home = Home(folder / "home")
-        self.store = JobStore(open_database(self.home.path))
-        self.begin()
-
-    def begin(self) -> None:
-        self.runner = JobRunner(
-            self.settings, self.home, self.store, cluster=self.cluster, make_engine=make_fake_engine
-        )
-        self.runner.start()
-
-    def close(self) -> None:
-        self.runner.close()
-        self.store.close()
-
-    def create(self, *, source: str = "s3://in/parcels.gpkg", output: str = "s3://out/res", **program: object) -> str:
-        keys = {"accessKey": "AKIA", "secretAccessKey": SECRET}
-        body = {
-            "input": {"features": {"s3": {"url": source, **keys}}, "data": [{"type": "x"}]},
-            "aggregation": {
-                "timeRange": {"from": "2020-01-01", "to": "2020-02-01"},
-                "aggregationInterval": {"of": "P1D"},
-                "evalscript": json.dumps(program),
-                "width": 1,
-                "height": 1,
-            },
-            "output": {"s3": {"url": output, **keys}},
-        }
-        request, pairs = split_secrets(body)
-        return self.store.create(client_id="c", project_id="p", request=request, keys=pairs, description=None).id
-
-    def ask(self, job_id: str, event: Event) -> None:
-        self.store.apply(job_id, event)
-        self.runner.wake()
-
-    def wait(self, job_id: str, *statuses: Status, seconds: float = 40):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            job = self.store.get(job_id)
-            if job.state.status in (statuses or ENDS):
-                return job
-            time.sleep(0.02)
-        raise AssertionError(f"still {job.state} at {job.completion_percent} % after {seconds} s")
-
-    def run(self, **program: object):
-        job_id = self.create(**program)
-        self.ask(job_id, Event.START)
-        return self.wait(job_id)
-
-    def documents(self, job_id: str) -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in (self.folder / "buckets/out/res" / job_id).glob("*")}
 
 
 @pytest.fixture
@@ -170,10 +87,18 @@ def test_unit_whose_worker_dies_once_is_done_by_another(bench):
     assert (job.state.status, job.features_done) == (Status.DONE, 32)
 
 
-def test_unit_that_always_kills_its_worker_is_given_up_and_no_other_is(bench):
-    job = bench.run(units=8, kill={"2": 99})
-    assert (job.state.status, job.features_done, job.features_failed) == (Status.DONE, 28, 4)
-    assert "worker process was ended" in json.loads(bench.documents(job.id)["8.json"])["error"]["message"]
+@pytest.mark.parametrize("quiet_s", [0, 0.3], ids=["at once", "after it has told"])
+def test_feature_that_kills_its_worker_is_found_and_no_other_fails(bench, quiet_s):
+    job = bench.run(units=4, features=16, poison=[37], quiet_s=quiet_s)
+    assert (job.state.status, job.features_done, job.features_failed) == (Status.DONE, 63, 1)
+    assert "worker process was ended" in json.loads(bench.documents(job.id)["37.json"])["error"]["message"]
+    assert [failed.feature_id for failed in bench.store.failed_features(job.id)] == [37]
+
+
+def test_feature_that_meets_a_bug_of_ours_is_found_and_no_other_fails(bench):
+    job = bench.run(units=2, features=4, odd=[6])
+    assert (job.state.status, job.features_done, job.features_failed) == (Status.DONE, 7, 1)
+    assert json.loads(bench.documents(job.id)["6.json"])["error"]["message"] == "internal error (ZeroDivisionError)"
 
 
 def test_output_that_cannot_be_written_any_more_fails_the_job(bench):

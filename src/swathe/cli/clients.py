@@ -44,6 +44,7 @@ def create(
         return
     typer.echo(f"client id      {client.id}")
     typer.echo(f"client secret  {secret}")
+    typer.echo(f"project        {client.project_id}")
     typer.echo("The secret is not kept and cannot be shown again.")
 
 
@@ -58,7 +59,7 @@ def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> No
         typer.echo(json.dumps(rows))
         return
     for client in clients:
-        typer.echo(f"{client.id}  {client.created:%Y-%m-%d %H:%M}  {client.name}")
+        typer.echo(f"{client.id}  project {client.project_id}  {client.created:%Y-%m-%d %H:%M}  {client.name}")
 
 
 def delete(

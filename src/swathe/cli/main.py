@@ -13,7 +13,16 @@ from swathe import __version__
 from swathe.model.errors import SwatheError
 
 # Each has `register(app)`, which adds its commands.
-_COMMANDS = ("swathe.cli.serve", "swathe.cli.clients", "swathe.cli.statistics", "swathe.cli.evalscript")
+_COMMANDS = (
+    "swathe.cli.serve",
+    "swathe.cli.clients",
+    "swathe.cli.statistics",
+    "swathe.cli.process",
+    "swathe.cli.evalscript",
+    "swathe.cli.jobs",
+    "swathe.cli.budget",
+    "swathe.cli.worker",
+)
 
 _wants_traceback = False
 

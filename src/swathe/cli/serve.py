@@ -38,14 +38,15 @@ def serve(
         import uvicorn
 
         from swathe.jobs.home import Home
+        from swathe.jobs.logs import configure_logging
         from swathe.server.app import create_app
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("uvicorn", "distributed", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     server_home = Home(home)
     server_home.lock()
     settings = _settings(config, server_home.buckets, host=host, port=port)
+    configure_logging(settings)
+    if settings.storage.local_root == server_home.buckets:
+        LOG.info("no storage is configured: s3://bucket/key is the file %s/bucket/key", server_home.buckets)
     app = create_app(settings, server_home)
     listener = _listen(settings.server.host, settings.server.port)
     _forget_main()
@@ -87,7 +88,6 @@ def _settings(config: Path | None, buckets: Path, *, host: str | None, port: int
             raise SettingsInvalid(f"There is no file {file}, which the configuration names for TLS")
     if not settings.storage.model_fields_set & {"endpoint_url", "region", "access_key", "local_root"}:
         changes["storage"] = settings.storage.model_copy(update={"local_root": buckets})
-        LOG.info("no storage is configured: s3://bucket/key is the file %s/bucket/key", buckets)
     return settings.model_copy(update=changes)
 
 

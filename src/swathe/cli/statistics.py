@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from swathe.cli import server_parts
+from swathe.cli.texts import plan_table, to_numbers
 from swathe.model.errors import RequestInvalid, SettingsInvalid
 from swathe.model.validation import explain_validation
 from swathe.settings import load_settings
@@ -36,10 +37,15 @@ def register(app: typer.Typer) -> None:
 def statistics(
     request: Annotated[Path, typer.Argument(metavar="REQUEST.json", help="The batch request, without storage.")],
     features: Annotated[Path, typer.Option("--features", metavar="PARCELS.gpkg", help="A GeoPackage of polygons.")],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where <feature id>.json are written.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Where <feature id>.json are written.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML configuration file.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the job would take, and compute and write nothing.")
+    ] = False,
     parquet: Annotated[
         bool, typer.Option("--parquet/--no-parquet", help="Write the results as a Parquet data set, too.")
     ] = True,
@@ -53,19 +59,26 @@ def statistics(
     ] = None,
 ) -> None:
     """Compute statistics per polygon and interval, with no server: a JSON document for every feature."""
+    if output is None and not dry_run:
+        raise typer.BadParameter("--output is needed, but for --dry-run", param_hint="--output")
     with server_parts("statistics"):
-        from swathe.jobs.local import run_local
+        from swathe.jobs.local import plan_local, run_local
         from swathe.model.statistical import StatisticsRequest
 
         settings = load_settings(config)
         if workers is not None:
             settings = settings.model_copy(update={"dask": settings.dask.model_copy(update={"workers": workers})})
         try:
-            body = StatisticsRequest.model_validate(_read_request(request))
+            body = StatisticsRequest.model_validate(read_request(request))
         except ValidationError as error:
             invalid = explain_validation(error)
             raise RequestInvalid(f"{request} cannot be used: {invalid.message}", invalid.parameter) from None
-        with _interruptible(), _progress() as (planned, progressed):
+        if output is None or dry_run:
+            with interruptible(), show_progress():
+                analysis = plan_local(settings, body, features)
+            _show_plan(analysis, settings.dask.workers, as_json=as_json)
+            return
+        with interruptible(), show_progress() as (planned, progressed):
             summary = run_local(
                 settings,
                 body,
@@ -90,8 +103,13 @@ def statistics(
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[Analysis], None], Callable[[float], None]]]:
-    """What is told of the plan and the progress; shown where there is a terminal to show it on."""
+def show_progress(
+    first: str = "Looking at features and scenes", what: str = "features"
+) -> Iterator[tuple[Callable[[Analysis], None], Callable[[float], None]]]:
+    """What is told of the plan and the progress; shown where there is a terminal to show it on.
+
+    `first` is said until there is a plan, `what` are the things that are counted.
+    """
     if not sys.stderr.isatty():
         yield lambda analysis: None, lambda fraction: None
         return
@@ -100,17 +118,17 @@ def _progress() -> Iterator[tuple[Callable[[Analysis], None], Callable[[float], 
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("Looking at features and scenes", total=None)
+        bar = progress.add_task(first, total=None)
 
         def planned(analysis: Analysis) -> None:
-            text = f"{analysis.features:,} features x {analysis.scenes:,} scenes"
+            text = f"{analysis.features:,} {what} x {analysis.scenes:,} scenes"
             progress.update(bar, description=text, total=1.0, completed=0.0)
 
         yield planned, lambda fraction: progress.update(bar, completed=fraction)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C ends the command as such, also where a library turns the exception into one of its own."""
     told = False
 
@@ -130,7 +148,7 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _read_request(path: Path) -> Any:
+def read_request(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -155,6 +173,20 @@ def _to_json(summary: LocalSummary, output: Path) -> dict[str, Any]:
         "notes": list(summary.notes),
         "output": str(output),
     }
+
+
+def _show_plan(analysis: Analysis, workers: int, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**to_numbers(analysis.report), "workers": workers, "notes": list(analysis.notes)}))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(plan_table(analysis.report))
+    for note in analysis.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
+    console.print("Nothing was computed. Without --dry-run the job runs.")
 
 
 def _show(console: Console, summary: LocalSummary, output: Path) -> None:

@@ -11,6 +11,7 @@ import shapely
 from swathe.catalog.scene import Scene
 from swathe.catalog.search import boxes_meet
 from swathe.engine.cost import area_factor, band_factor
+from swathe.engine.estimate import estimate
 from swathe.engine.evaluate import DATA_MASK_OUTPUT, calculations_of
 from swathe.engine.inputs import SourceInput, with_reference
 from swathe.engine.payload import pack
@@ -39,13 +40,15 @@ def analyse(
     *,
     find_scenes: Callable[..., list[Scene]],
     read_info: Callable[[str], RasterInfo],
+    block_bytes: Callable[[str, int, int], float | None],
     lanes: int,
 ) -> Analysis:
     """Outlines every feature, finds the scenes and plans the units.
 
     Args:
         batches: all features of the file.
-        read_info: opens a raster; lanes: how many intervals of a unit are computed side by side.
+        read_info: opens a raster; block_bytes: the mean stored bytes of a block, by raster, bands and level.
+        lanes: how many intervals of a unit are computed side by side.
     """
     outline, sample_count = _outline(request.aggregation, file, batches, sources)
     notes: list[str] = []
@@ -75,9 +78,22 @@ def analyse(
         band_factor(source.charged_bands) * _samples(source, members, intervals)
         for source, members in zip(sources, scenes, strict=True)
     )
-    return Analysis(
-        file.count, sum(len(members) for members in scenes), units, cost, pack(sources, scenes), tuple(notes)
+    report = estimate(
+        outline,
+        sample_count,
+        file.epsg,
+        request.aggregation,
+        sources,
+        scenes,
+        intervals,
+        units,
+        cost_pu=cost,
+        workers=settings.dask.workers * lanes,
+        read_info=read_info,
+        block_bytes=block_bytes,
     )
+    count = sum(len(members) for members in scenes)
+    return Analysis(file.count, count, units, cost, pack(sources, scenes), tuple(notes), report)
 
 
 def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> list[Scene]:

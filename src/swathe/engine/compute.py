@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,13 +18,19 @@ from swathe.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import shapely
 
+    from swathe.catalog.collections import Collection
     from swathe.catalog.registry import Catalog
     from swathe.catalog.scene import Scene
     from swathe.engine.lanes import Watch
+    from swathe.engine.raster import RenderedRaster
+    from swathe.engine.raster_analysis import RasterPlanner
     from swathe.evalscript.runtime import ScriptHost
     from swathe.evalscript.script import Evalscript
     from swathe.features.geopackage import FeatureBatch, FeatureFile
+    from swathe.grids.raster_grid import RasterGrid
+    from swathe.model.process import ProcessRequest
     from swathe.rasters.blocks import BlockReader
     from swathe.storage import ObjectStores
 
@@ -150,6 +156,7 @@ class Engine:
                 request.input.data[source.number].type, **where
             ),
             read_info=self._block_reader().info,
+            block_bytes=self._block_reader().block_bytes,
             lanes=self._lanes,
         )
 
@@ -237,6 +244,57 @@ class Engine:
         counted = asdict(reader.counters)
         counted["block_seconds"] = counted.pop("seconds")
         return replace(report, counters={**counted, **sum_counters(lane.phases for lane in lanes)})
+
+    def check_process(self, request: ProcessRequest) -> None:
+        """Checks what needs neither scenes nor the script: collections, times, names, lengths.
+
+        Raises:
+            RequestInvalid: with the field and the remedy.
+        """
+        from swathe.engine.raster_request import check_process
+
+        check_process(request, self._catalog(), self.settings.limits)
+
+    def process_planner(self, request: ProcessRequest) -> RasterPlanner:
+        """What is to be known of many images before the first of them; checks the script.
+
+        Raises:
+            SwatheError: as `check_process`, and what the script or a band cannot be used for.
+        """
+        from swathe.engine.raster_analysis import RasterPlanner
+
+        self.check_process(request)
+        return RasterPlanner(request, self._catalog(), self._script_host())
+
+    def process_strips(
+        self,
+        request: ProcessRequest,
+        grid: RasterGrid,
+        *,
+        scenes: Sequence[Sequence[Scene]] | None = None,
+        collections: Mapping[int, Collection] | None = None,
+        clip: shapely.Geometry | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        watch: Watch = lambda name: nullcontext(),
+    ) -> RenderedRaster:
+        """Begins an image of the request's script on a grid; its strips are computed as they are taken.
+
+        One image at a time. `scenes` are those of each of the script's inputs, `collections` those of the data sources by
+        their number; both are found here if not given. `clip` is in the grid's CRS: outside it there is no data.
+        `should_stop` is asked all the time, by any thread.
+
+        Raises:
+            SwatheError: as `check_process`, and what the script or its scenes cannot be used for.
+        """
+        from swathe.engine.lanes import Lane, Lanes
+        from swathe.engine.phases import Phases
+        from swathe.engine.raster_request import begin
+        from swathe.engine.raster_run import RasterTools
+
+        hosts = [self._script_host(number) for number in range(self._lanes)]
+        lanes = Lanes([Lane(number, host, Phases()) for number, host in enumerate(hosts)], watch)
+        tools = RasterTools(self._block_reader(), lanes, self.settings.limits, should_stop)
+        return begin(request, grid, scenes, clip, self._catalog(), tools, collections)
 
     def _intervals(self, request: StatisticsRequest) -> tuple[TimeRange, ...]:
         aggregation = request.aggregation

@@ -21,7 +21,6 @@ from swathe.outputs.writing import write_documents
 from swathe.sampling.locate import Runner, in_turn
 
 _DELIVER_AT_ONCE = 500
-_MOST_FAILURES_NAMED = 100
 _PROBLEM = "BAD_REQUEST"
 
 
@@ -74,8 +73,7 @@ class _Tally:
 
     def fail(self, key: int, reason: str) -> None:
         self.failed += 1
-        if len(self.failures) < _MOST_FAILURES_NAMED:
-            self.failures[key] = reason
+        self.failures[key] = reason
 
 
 def _make_documents(

@@ -52,7 +52,8 @@ class UnitPlan:
 class Analysis:
     """What was found out before the work: enough to run the job later, elsewhere, with the same result.
 
-    `payload` holds the validated script and the scenes in an opaque form, a few kilobytes a scene.
+    `payload` holds the validated script and the scenes in an opaque form, a few kilobytes a scene. `report` has the plan's
+    figures by name, as `estimate` gives them.
     """
 
     features: int
@@ -61,6 +62,7 @@ class Analysis:
     cost_pu: float
     payload: bytes
     notes: tuple[str, ...] = ()
+    report: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class UnitReport:
-    """How a unit went: features with a result, features that failed (at most a hundred of them by name and reason)."""
+    """How a unit went: features with a result, features that failed and why."""
 
     index: int
     done: int

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, insert, select
 
 from swathe.jobs.database import Database
-from swathe.jobs.records import Client, from_text, to_text
+from swathe.jobs.records import Client, clean, from_text, to_text
 from swathe.jobs.schema import clients, signing_keys
 
 _SCRYPT_MEMORY_BYTES = 64 * 2**20
@@ -33,6 +33,7 @@ class ClientStore:
         """
         secret = secrets.token_urlsafe(24)
         salt = secrets.token_bytes(16)
+        name = clean(name)
         client = Client(
             id=str(uuid.uuid4()),
             name=name,
@@ -61,18 +62,18 @@ class ClientStore:
     def get(self, client_id: str) -> Client | None:
         """A client by its id."""
         with self.database.read() as connection:
-            row = connection.execute(select(clients).where(clients.c.id == client_id)).first()
+            row = connection.execute(select(clients).where(clients.c.id == clean(client_id))).first()
         return None if row is None else Client(row.id, row.name, row.project_id, from_text(row.created))
 
     def delete(self, client_id: str) -> bool:
         """Removes a client, whose tokens are refused from now on; its requests stay. Whether there was one."""
         with self.database.write() as connection:
-            return bool(connection.execute(delete(clients).where(clients.c.id == client_id)).rowcount)
+            return bool(connection.execute(delete(clients).where(clients.c.id == clean(client_id))).rowcount)
 
     def check_secret(self, client_id: str, secret: str) -> Client | None:
         """The client if this is its secret. Takes as long for an unknown client as for a wrong secret."""
         with self.database.read() as connection:
-            row = connection.execute(select(clients).where(clients.c.id == client_id)).first()
+            row = connection.execute(select(clients).where(clients.c.id == clean(client_id))).first()
         salt, expected = (row.secret_salt, row.secret_hash) if row is not None else (b"\0" * 16, b"")
         if not hmac.compare_digest(_hash(secret, salt), expected) or row is None:
             return None

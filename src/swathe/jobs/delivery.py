@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swathe.model.common import S3Place
@@ -14,10 +15,14 @@ from swathe.model.errors import RequestInvalid
 from swathe.settings import StorageSettings
 
 if TYPE_CHECKING:
-    from swathe.engine.values import Document
+    from swathe.engine.values import Document, Table
     from swathe.storage import Credentials, ObjectStores
 
 PARAMETER = "output->s3->url"
+# The data set of all statistics, a part for each unit, and the features' polygons beside it.
+TABLES = "statistics"
+GEOMETRY = "geometry.parquet"
+_PART = re.compile(r"part-(\d{5,})\.parquet")
 _PLACEHOLDER = re.compile(r"<([^<>]*)>")
 _KNOWN = ("REQUEST_ID", "ID", "IDENTIFIER")
 # What would change the path, or a name that another escaped identifier has.
@@ -57,6 +62,13 @@ class ResultNames:
     def folder(self) -> str:
         """The part before the first placeholder that is the same for all results, without a slash at its end."""
         return self.template.split("<", 1)[0].rsplit("/", 1)[0]
+
+    def common_folder(self, request_id: str) -> str:
+        """Where what concerns all features goes: the folder that all results share, one for each request."""
+        shared = re.split("<(?:ID|IDENTIFIER)>", self.template, maxsplit=1)[0].rsplit("/", 1)[0]
+        if "<REQUEST_ID>" not in shared:
+            shared += "/<REQUEST_ID>"
+        return shared.replace("<REQUEST_ID>", request_id)
 
     def url(self, request_id: str, feature_id: int, identifier: str | None) -> str:
         """The URL of one result. A feature without an identifier goes by its id."""
@@ -109,6 +121,39 @@ class Delivery:
         items = ((self.url(document), document.data) for document in documents)
         self._stores.write_many(items, credentials=self._credentials)
 
+    @cached_property
+    def folder(self) -> str:
+        """The URL of the folder with what concerns all features: the data set, the execution database."""
+        return self.names.common_folder(self.request_id)
+
+    def write_table(self, table: Table) -> None:
+        """Puts a part of the data set, `statistics/part-<unit>.parquet`; as whole as a document.
+
+        Raises:
+            StorageError: the store did not take it.
+        """
+        url = f"{self.folder}/{TABLES}/{part_name(table.index)}"
+        self._stores.write(url, table.data, credentials=self._credentials)
+
+    def keep_tables(self, units: Collection[int]) -> None:
+        """Removes the parts of all other units: attempts of one that was split since, or of an earlier plan.
+
+        Raises:
+            StorageError: the store does not list or delete.
+        """
+        for url in self._stores.list_keys(f"{self.folder}/{TABLES}/", credentials=self._credentials):
+            index = part_index(url.rsplit("/", 1)[-1])
+            if index is not None and index not in units:
+                self._stores.delete(url, credentials=self._credentials)
+
+    def upload(self, name: str, file: Path) -> None:
+        """Puts a file of this machine into the folder of what concerns all features, in bounded memory.
+
+        Raises:
+            StorageError: the store did not take it, or the file cannot be read.
+        """
+        self._stores.upload(f"{self.folder}/{name}", file, credentials=self._credentials)
+
     def check(self) -> None:
         """Finds out before the work whether the output place can be written to.
 
@@ -116,6 +161,17 @@ class Delivery:
             StorageError: it cannot.
         """
         self._stores.check_writable(self.names.folder, credentials=self._credentials)
+
+
+def part_name(unit: int) -> str:
+    """The name of a unit's part of the data set."""
+    return f"part-{unit:05}.parquet"
+
+
+def part_index(name: str) -> int | None:
+    """The unit whose part has this name, or None where it is no part."""
+    match = _PART.fullmatch(name)
+    return int(match.group(1)) if match else None
 
 
 def escape_name(identifier: str) -> str:

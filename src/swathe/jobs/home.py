@@ -47,6 +47,10 @@ class Home:
         """The folder of a job under way."""
         return self._folder("jobs") / job_id
 
+    def job_ids(self) -> list[str]:
+        """The jobs that have a folder."""
+        return [path.name for path in self._folder("jobs").iterdir() if path.is_dir()]
+
     def forget(self, job_id: str) -> None:
         """Removes a job's files; what cannot be removed stays."""
         shutil.rmtree(self.job(job_id), ignore_errors=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, or_, select, tuple_
 
 from swathe.jobs.database import Database
-from swathe.jobs.records import Job, to_job
+from swathe.jobs.records import Job, clean, to_job
 from swathe.jobs.schema import jobs
 from swathe.model.errors import RequestInvalid
 
@@ -23,7 +23,7 @@ SORTS = {
     )
     for name, descending in ((field, False), (f"{field}:asc", False), (f"{field}:desc", True))
 }
-_COLUMNS = tuple(column for column in jobs.c if column.name not in ("analysis", "secrets"))
+_COLUMNS = tuple(column for column in jobs.c if column.name != "secrets")
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,16 @@ class Page:
 
 def list_jobs(
     database: Database,
-    project_id: str,
+    project_id: str | None = None,
     *,
+    kind: str | None = None,
     count: int = MAX_COUNT,
     token: str | None = None,
     sort: str = "created",
     search: str | None = None,
     client_id: str | None = None,
 ) -> Page:
-    """A page of a project's jobs.
+    """A page of a project's jobs; without `project_id`, which is for operators, of all jobs.
 
     `search` is a word, or words joined by `|` (or) and `&` (and, which binds closer), looked for in id, description
     and status. `count` beyond the maximum means the maximum.
@@ -55,11 +56,15 @@ def list_jobs(
     if sort not in SORTS:
         raise RequestInvalid(f"cannot sort by '{sort}'; possible are {', '.join(SORTS)}", "sort")
     columns, descending = SORTS[sort]
-    query = select(*_COLUMNS).where(jobs.c.project_id == project_id)
+    query = select(*_COLUMNS)
+    if project_id is not None:
+        query = query.where(jobs.c.project_id == project_id)
+    if kind is not None:
+        query = query.where(jobs.c.kind == kind)
     if client_id:
-        query = query.where(jobs.c.client_id == client_id)
+        query = query.where(jobs.c.client_id == clean(client_id))
     if search and search.strip("|& "):
-        query = query.where(_matches(search))
+        query = query.where(_matches(clean(search)))
     if token:
         place = tuple_(*_read_token(token, len(columns)))
         here = tuple_(*columns)
@@ -98,8 +103,12 @@ def _read_token(token: str, length: int) -> list[str]:
         place = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, binascii.Error):
         place = None
-    if not isinstance(place, list) or len(place) != length or not all(isinstance(part, str) for part in place):
+    if not isinstance(place, list) or len(place) != length or not all(_is_text(part) for part in place):
         raise RequestInvalid(
             "is no token of a page of this list; take nextToken of an answer with the same sort", "viewtoken"
         )
     return place
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, str) and clean(part) == part

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swathe.jobs.delivery import GEOMETRY, TABLES, part_index, part_name
 from swathe.jobs.pool import Workers
 from swathe.jobs.process import keep_freed_memory
 from swathe.jobs.profile import Profiles, collect_profiles
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
     from swathe.engine.values import Analysis, Document, Table, UnitReport
     from swathe.model.statistical import StatisticsRequest
     from swathe.settings import Settings
-
-
-# The data set of all results, a part for each unit.
-TABLES = "statistics"
-_PART = "part-{:05}.parquet"
 
 
 class JobUnhealthy(SwatheError):
@@ -79,7 +76,8 @@ def run_local(
     """Computes every feature of a GeoPackage; `output` gets `<feature id>.json` each, whole or not at all.
 
     Args:
-        parquet: whether `output` gets them as a Parquet data set, too: `statistics/part-<unit>.parquet`.
+        parquet: whether `output` gets them as a Parquet data set, too: `statistics/part-<unit>.parquet`, with the polygons
+            beside it in `geometry.parquet`.
         profile: a file for a flame graph of what the workers did, `.html` or `.json` (speedscope).
 
     Raises:
@@ -89,7 +87,11 @@ def run_local(
     _make_folder(output)
     if not features.is_file():
         raise SettingsInvalid(f"There is no file {features}; --features is a GeoPackage with polygons")
-    with collect_profiles(profile) as profiles, closing(Workers.start(settings)) as workers:
+    with (
+        collect_profiles(profile) as profiles,
+        ExitStack() as waiting,
+        closing(Workers.start(settings)) as workers,
+    ):
         keep_freed_memory()
         with profiles.of("analysis") if profiles is not None else nullcontext():
             analysis = workers.engine.analyse(request, features)
@@ -106,15 +108,32 @@ def run_local(
 
         if parquet:
             FolderDelivery(output).remove_tables(len(weights))
+            beside = waiting.enter_context(ThreadPoolExecutor(1, thread_name_prefix="geometry"))
+            geometry = beside.submit(FolderDelivery(output).write_geometry, features, analysis)
         work = (
             LocalUnit(request, analysis, features, output, index, profiles, parquet) for index in range(len(weights))
         )
         for report in workers.run(work, fractions, show):
             summary.add(report)
-            _check_health(summary)
+            check_health(summary)
+        if parquet:
+            geometry.result()
         on_progress(1.0)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def plan_local(settings: Settings, request: StatisticsRequest, features: Path) -> Analysis:
+    """What a job would be: all checks of `run_local` and its plan, but nothing is computed or written.
+
+    Raises:
+        SwatheError: the job as a whole cannot be done.
+    """
+    if not features.is_file():
+        raise SettingsInvalid(f"There is no file {features}; --features is a GeoPackage with polygons")
+    with closing(Workers.start(settings)) as workers:
+        keep_freed_memory()
+        return workers.engine.analyse(request, features)
 
 
 @dataclass(frozen=True)
@@ -148,7 +167,7 @@ class LocalUnit:
         return nullcontext() if self.profiles is None else self.profiles.of(f"unit-{self.index}-{name}")
 
 
-def _check_health(summary: LocalSummary) -> None:
+def check_health(summary: LocalSummary) -> None:
     """The rule by which a server stops a job as UNHEALTHY."""
     finished = summary.done + summary.failed
     if not is_unhealthy(finished=finished, failed=summary.failed, total=summary.features):
@@ -180,13 +199,30 @@ class FolderDelivery:
         Raises:
             StoreUnavailable: the folder does not take it.
         """
-        self._put(self.folder / TABLES, [(_PART.format(table.index), table.data)])
+        self._put(self.folder / TABLES, [(part_name(table.index), table.data)])
+
+    def write_geometry(self, features: Path, analysis: Analysis) -> None:
+        """Writes the polygons of all features beside the data set.
+
+        Raises:
+            StoreUnavailable: the folder does not take them.
+        """
+        from swathe.features.geopackage import open_features
+        from swathe.jobs.datasets import write_geometry
+        from swathe.storage.folder import new_file
+
+        units = [(unit.index, unit.feature_ids) for unit in analysis.units]
+        try:
+            with new_file(self.folder / GEOMETRY, durable=False) as file:
+                write_geometry(file, open_features(features, max_features=analysis.features), units)
+        except OSError as error:
+            raise self._refusal(error) from None
 
     def remove_tables(self, units: int) -> None:
         """Removes the parts that an earlier job of more units left: they would be read with the others."""
-        kept = {_PART.format(index) for index in range(units)}
-        for path in (self.folder / TABLES).glob(_PART.replace("{:05}", "*")):
-            if path.name not in kept:
+        for path in (self.folder / TABLES).glob("part-*.parquet"):
+            index = part_index(path.name)
+            if index is not None and index >= units:
                 path.unlink(missing_ok=True)
 
     def _put(self, folder: Path, files: Iterable[tuple[str, bytes | memoryview]]) -> None:
@@ -195,7 +231,10 @@ class FolderDelivery:
         try:
             write_many(folder, files)
         except OSError as error:
-            raise StoreUnavailable(f"{folder} cannot be written to: {error.strerror}") from None
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.folder} cannot be written to: {error.strerror}")
 
 
 def _make_folder(folder: Path) -> None:

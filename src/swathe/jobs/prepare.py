@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from swathe.jobs.delivery import Delivery
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import FEATURES_FILE, PLAN_FILE
-from swathe.jobs.records import PlannedJob, PlannedUnit
+from swathe.jobs.keys import KeyPairs
+from swathe.jobs.kinds import find_kind
+from swathe.jobs.records import Job, PlannedJob, PlannedUnit
 from swathe.model.common import S3Place
-from swathe.model.statistical import StatisticsRequest
-from swathe.settings import Settings
+from swathe.model.errors import RequestInvalid
+from swathe.settings import DatabaseSettings, ServerSettings, Settings
 
 if TYPE_CHECKING:
     from swathe.engine.values import Analysis
@@ -25,18 +27,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What an analysis needs to know. `request` is the body without storage and secrets, as JSON."""
+    """What an analysis needs to know. `request` is the body without secrets, as JSON; `delivery` is the kind's."""
 
+    kind: str
     settings: Settings = field(repr=False)
     folder: Path
     request: str = field(repr=False)
-    features: S3Place = field(repr=False)
-    delivery: Delivery
+    features: S3Place | None = field(repr=False)
+    delivery: Any
+    created: datetime
     make_engine: MakeEngine = make_engine
+
+    @classmethod
+    def of(cls, job: Job, keys: KeyPairs, settings: Settings, folder: Path, make: MakeEngine) -> Preparation:
+        """What the store has of a job, with the settings as workers may see them.
+
+        Raises:
+            RequestInvalid: the body or the kind is none that this version takes.
+        """
+        kind = find_kind(job.kind)
+        body = kind.read_body(job.request, keys)
+        delivery = kind.make_delivery(settings.storage, body, job.id)
+        return cls(job.kind, for_workers(settings), folder, body.request, body.features, delivery, job.created, make)
+
+    def fetch(self, name: str) -> Path:
+        """The GeoPackage that the request names, as a file in the folder.
+
+        Raises:
+            StorageError: it cannot be fetched.
+            LimitExceeded: it is longer than this deployment allows.
+        """
+        from swathe.storage import ObjectStores, from_place
+
+        if self.features is None:
+            raise RequestInvalid("The request names no GeoPackage", "input->features")
+        path = self.folder / name
+        most_bytes = self.settings.limits.geopackage_bytes
+        keys = from_place(self.features)
+        ObjectStores(self.settings.storage).download(self.features.url, path, most_bytes, credentials=keys)
+        return path
+
+
+def for_workers(settings: Settings) -> Settings:
+    """The settings without what no worker needs: the way to the job store and the server's own."""
+    return settings.model_copy(update={"database": DatabaseSettings(), "server": ServerSettings()})
 
 
 def analyse(preparation: Preparation) -> PlannedJob:
-    """Fetches the GeoPackage, tries the output place, plans the units; leaves features and plan in the folder.
+    """Tries the output place, fetches the features, plans the units; leaves features and plan in the folder.
 
     Raises:
         SwatheError: whatever makes the job impossible as a whole.
@@ -44,10 +82,9 @@ def analyse(preparation: Preparation) -> PlannedJob:
     folder = preparation.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     preparation.delivery.check()
-    _fetch_features(preparation)
-    request = StatisticsRequest.model_validate_json(preparation.request)
+    kind = find_kind(preparation.kind)
     with preparation.make_engine(preparation.settings) as engine:
-        analysis = engine.analyse(request, folder / FEATURES_FILE)
+        analysis = kind.analyse(engine, preparation)
     _keep_plan(folder, analysis)
     return PlannedJob(
         features=analysis.features,
@@ -59,23 +96,24 @@ def analyse(preparation: Preparation) -> PlannedJob:
             for unit in analysis.units
         ),
         notes=tuple(analysis.notes),
+        report=dict(analysis.report),
     )
 
 
-def restore(preparation: Preparation, payload: bytes, units: tuple[tuple[int, bytes, int], ...]) -> None:
-    """Makes the folder's files again from what the store has, where they are missing."""
-    import numpy as np
+def restore(preparation: Preparation, payload: bytes) -> None:
+    """Makes the folder's files again, where they are missing; `payload` is the plan's, as the store has it.
 
-    from swathe.engine.values import Analysis, UnitPlan
+    Raises:
+        SwatheError: the features cannot be fetched any more.
+    """
+    from swathe.engine.values import Analysis
 
     folder = preparation.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (folder / FEATURES_FILE).exists():
-        _fetch_features(preparation)
+        find_kind(preparation.kind).restore(preparation, payload)
     if not (folder / PLAN_FILE).exists():
-        plans = tuple(UnitPlan(index, np.frombuffer(ids, "<i8"), cells) for index, ids, cells in units)
-        features = sum(len(plan.feature_ids) for plan in plans)
-        _keep_plan(folder, Analysis(features=features, scenes=0, units=plans, cost_pu=0.0, payload=payload))
+        _keep_plan(folder, Analysis(features=0, scenes=0, units=(), cost_pu=0.0, payload=payload))
 
 
 def is_prepared(folder: Path) -> bool:
@@ -84,24 +122,12 @@ def is_prepared(folder: Path) -> bool:
 
 
 def read_plan(folder: Path) -> Analysis:
-    """The analysis that `analyse` or `restore` left in the folder."""
+    """The analysis that `analyse` or `restore` left in the folder; its units are in the store."""
     plan: Analysis = pickle.loads((folder / PLAN_FILE).read_bytes())  # noqa: S301  our own file in our own home
     return plan
 
 
-def _fetch_features(preparation: Preparation) -> None:
-    from swathe.storage import ObjectStores, from_place
-
-    place = preparation.features
-    ObjectStores(preparation.settings.storage).download(
-        place.url,
-        preparation.folder / FEATURES_FILE,
-        preparation.settings.limits.geopackage_bytes,
-        credentials=from_place(place),
-    )
-
-
 def _keep_plan(folder: Path, analysis: Analysis) -> None:
     unfinished = folder / f"{PLAN_FILE}.{os.getpid()}"
-    unfinished.write_bytes(pickle.dumps(analysis, protocol=5))
+    unfinished.write_bytes(pickle.dumps(replace(analysis, units=()), protocol=5))
     unfinished.replace(folder / PLAN_FILE)

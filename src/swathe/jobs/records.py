@@ -17,7 +17,8 @@ from swathe.jobs.states import JobState, Status, StoppedReason, UserAction, comp
 class Job:
     """A batch request as the store has it, without the keys to its object stores.
 
-    `request` is the body as it was posted, `url`s unchanged, secrets removed.
+    `request` is the body as it was posted, `url`s unchanged, secrets removed. `plan` holds the analysis' figures;
+    `started` is when PROCESSING began last, with `cells_at_start` done by then.
     """
 
     id: str
@@ -43,6 +44,10 @@ class Job:
     forgiven_failed: int = 0
     lease_owner: str | None = None
     lease_until: float = 0.0
+    kind: str = "statistics"
+    plan: Mapping[str, float] = field(default_factory=dict)
+    started: datetime | None = None
+    cells_at_start: int = 0
 
     @property
     def completion_percent(self) -> float:
@@ -55,12 +60,54 @@ class Job:
 
 @dataclass(frozen=True)
 class UnitRow:
-    """A work unit that waits to be done."""
+    """A work unit that waits to be done.
+
+    `lost` counts how often the worker was lost that had it. Its first `delivered` documents are known to have been
+    delivered by an attempt that did not come to its end.
+    """
 
     index: int
     features: int
     cells: int
     attempts: int
+    lost: int = 0
+    delivered: int = 0
+
+
+NO_DATA = "No data"
+"""In place of a reason: the feature has its result, but nothing was there to make it of."""
+
+
+@dataclass(frozen=True)
+class FailedFeature:
+    """A feature that has no result, and why; or one with an empty result, for the reason `NO_DATA`."""
+
+    feature_id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """A line of a job's log. Numbers grow within the job; `level` is one of info, warning, error."""
+
+    number: int
+    at: datetime
+    level: str
+    message: str
+    unit: int | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a project has spent, and may spend in all; None for as much as it likes. In processing units."""
+
+    limit_pu: float | None = None
+    spent_pu: float = 0.0
+
+    @property
+    def left_pu(self) -> float:
+        """What may still be spent; infinite without a limit, 0 when more was spent."""
+        return float("inf") if self.limit_pu is None else max(0.0, self.limit_pu - self.spent_pu)
 
 
 @dataclass(frozen=True)
@@ -74,7 +121,7 @@ class PlannedUnit:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """What an analysis found out, as it is kept."""
+    """What an analysis found out, as it is kept. `report` holds figures about the plan, by their names in answers."""
 
     features: int
     scenes: int
@@ -82,11 +129,16 @@ class PlannedJob:
     payload: bytes = field(repr=False)
     units: tuple[PlannedUnit, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    report: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """How a unit went, without the engine's types. `error` is set when the unit as a whole was given up."""
+    """How a unit went, without the engine's types.
+
+    `failures` has a reason for each feature that failed, and `NO_DATA` for those that are empty; `error` is set when the
+    unit as a whole was given up.
+    """
 
     index: int
     done: int
@@ -115,6 +167,11 @@ def to_text(moment: datetime) -> str:
 def from_text(text: str) -> datetime:
     """The inverse of `to_text`."""
     return datetime.fromisoformat(text)
+
+
+def clean(text: str) -> str:
+    """Text without what PostgreSQL cannot keep: NUL characters and lone surrogates become U+FFFD."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def to_state(row: Row[Any]) -> JobState:
@@ -153,4 +210,8 @@ def to_job(row: Row[Any]) -> Job:
         forgiven_failed=row.forgiven_failed,
         lease_owner=row.lease_owner,
         lease_until=row.lease_until,
+        kind=row.kind,
+        plan=json.loads(row.plan_report) if row.plan_report else {},
+        started=from_text(row.started) if row.started else None,
+        cells_at_start=row.cells_at_start,
     )

@@ -1,10 +1,16 @@
-"""The tables of the job store. Times are ISO 8601 text in UTC of one width, so that they sort on every database."""
+"""The tables of the job store. Times are ISO 8601 text in UTC of one width, so that they sort on every database.
+
+`migrations` makes them; a change here needs a revision there.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+# The revisions of `migrations`, oldest first. The number in `schema_version` is what versions of Swathe from before
+# Alembic look at: they refuse a store that is newer than they are.
+REVISIONS = ("0001", "0002")
+SCHEMA_VERSION = len(REVISIONS)
 
 metadata = MetaData()
 
@@ -30,10 +36,32 @@ signing_keys = Table(
     Column("created", String(27), nullable=False),
 )
 
+# A project has a row as soon as it has spent something or has a budget.
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("limit_pu", Float),
+    Column("spent_pu", Float, nullable=False, default=0.0, server_default="0"),
+)
+
+byoc_collections = Table(
+    "byoc_collections",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("s3_bucket", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", String(27), nullable=False),
+    Index("byoc_collections_of_project", "project_id", "created", "id"),
+)
+
 jobs = Table(
     "jobs",
     metadata,
     Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False, default="statistics", server_default="statistics"),
     Column("client_id", String(36), nullable=False),
     Column("project_id", String(36), nullable=False),
     Column("request", Text, nullable=False),
@@ -48,10 +76,10 @@ jobs = Table(
     Column("stopped_reason", String(16)),
     Column("error", Text),
     # What the analysis found
-    Column("analysis", LargeBinary),
     Column("scenes", Integer, nullable=False, default=0),
     Column("notes", Text),
     Column("estimated_pu", Float, nullable=False, default=0.0),
+    Column("plan_report", Text),
     # Progress; kept beside the units so that reading a job never sums over them
     Column("features_total", BigInteger, nullable=False, default=0),
     Column("features_done", BigInteger, nullable=False, default=0),
@@ -60,14 +88,26 @@ jobs = Table(
     Column("cells_done", BigInteger, nullable=False, default=0),
     Column("cells_seen", BigInteger, nullable=False, default=0),  # with what units under way have told; only grows
     Column("cost_pu", Float, nullable=False, default=0.0),
+    # When PROCESSING began last, and what was done by then: how fast it goes is seen from there
+    Column("started", String(27)),
+    Column("cells_at_start", BigInteger, nullable=False, default=0, server_default="0"),
     # Features finished and failed before the last START: whoever starts an unhealthy job again means it
     Column("forgiven_finished", BigInteger, nullable=False, default=0),
     Column("forgiven_failed", BigInteger, nullable=False, default=0),
     # Which server drives the job
     Column("lease_owner", Text),
     Column("lease_until", Float, nullable=False, default=0.0),
+    Column("last_event", BigInteger, nullable=False, default=0, server_default="0"),
     Index("jobs_of_project", "project_id", "created", "id"),
     Index("jobs_by_status", "status"),
+)
+
+# Megabytes for a job of many scenes. Apart from `jobs`, since SQLite writes a whole row for each small change in it.
+plans = Table(
+    "plans",
+    metadata,
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("payload", LargeBinary, nullable=False),
 )
 
 units = Table(
@@ -80,11 +120,33 @@ units = Table(
     Column("cells", BigInteger, nullable=False),
     Column("state", String(8), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("lost", Integer, nullable=False, default=0, server_default="0"),
+    Column("delivered", Integer, nullable=False, default=0, server_default="0"),  # documents of attempts that ended
     Column("done", Integer, nullable=False, default=0),
     Column("failed", Integer, nullable=False, default=0),
     Column("cost_pu", Float, nullable=False, default=0.0),
     Column("counters", Text),
-    Column("failures", Text),
     Column("error", Text),
     Index("units_by_state", "job_id", "state", "index"),
+)
+
+failed_features = Table(
+    "failed_features",
+    metadata,
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("feature_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Numbered within the job by `jobs.last_event`, whose row lock makes the order of numbers that of commits: whoever
+# reads on after the last number it saw misses none.
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String(36), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", String(27), nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("unit", Integer),
 )

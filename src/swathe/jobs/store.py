@@ -4,56 +4,89 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
+from swathe.jobs import budgets, events, outcomes, retention
 from swathe.jobs.database import Database
 from swathe.jobs.keys import KeyPairs
-from swathe.jobs.records import Job, PlannedJob, UnitResult, UnitRow, to_job, to_state, to_text
-from swathe.jobs.schema import jobs, units
-from swathe.jobs.states import ACTIVE, ENDS, USER_EVENTS, Effect, Event, JobState, Status, apply, is_unhealthy
-from swathe.model.errors import NotFound
+from swathe.jobs.records import (
+    Budget,
+    FailedFeature,
+    Job,
+    JobEvent,
+    PlannedJob,
+    UnitResult,
+    UnitRow,
+    clean,
+    to_job,
+    to_text,
+)
+from swathe.jobs.schema import failed_features, jobs, projects
+from swathe.jobs.states import ACTIVE, Effect, Event, Status
+from swathe.jobs.transitions import JOB_COLUMNS, judge, lock_job, read_job, read_short, transit
+from swathe.model.errors import NotFound, RequestInvalid
+from swathe.settings import RetentionSettings
 
-_PENDING, _DONE = "PENDING", "DONE"
-_INSERT_ROWS = 500
-_JOB_COLUMNS = tuple(column for column in jobs.c if column.name not in ("analysis", "secrets"))
+_STREAM_UNITS = 100
 
 
 class JobStore:
-    """Jobs and units in a database. May be used by several threads and, with leases, by several servers."""
+    """Jobs and units in a database. May be used by several threads and, with leases, by several servers.
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    Any method raises `DatabaseUnavailable` when the database does not answer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        days_kept: RetentionSettings | None = None,
+    ) -> None:
         self.database = database
         self._now = now
+        self._days_kept = days_kept or RetentionSettings()
 
     # What users do
 
     def create(
-        self, *, client_id: str, project_id: str, request: Mapping[str, Any], keys: KeyPairs, description: str | None
+        self,
+        *,
+        client_id: str,
+        project_id: str,
+        request: Mapping[str, Any],
+        keys: KeyPairs,
+        description: str | None,
+        kind: str = "statistics",
     ) -> Job:
         """A new job in status CREATED. `request` must be free of secrets; they are in `keys`."""
-        moment = to_text(self._now())
+        moment = self._now()
         job_id = str(uuid.uuid4())
-        with self.database.write() as connection:
-            connection.execute(
-                insert(jobs).values(
-                    id=job_id,
-                    client_id=client_id,
-                    project_id=project_id,
-                    request=json.dumps(request),
-                    secrets=keys.to_text(),
-                    description=description,
-                    created=moment,
-                    last_updated=moment,
-                    status=Status.CREATED.value,
-                    user_action="NONE",
-                )
-            )
-            return to_job(_read(connection, job_id))
+        values = {
+            "id": job_id,
+            "kind": kind,
+            "client_id": client_id,
+            "project_id": project_id,
+            "request": json.dumps(request),
+            "secrets": keys.to_text(),
+            "description": None if description is None else clean(description),
+            "created": to_text(moment),
+            "last_updated": to_text(moment),
+            "status": Status.CREATED.value,
+            "user_action": "NONE",
+        }
+
+        def work(connection: Connection) -> Job:
+            connection.execute(insert(jobs).values(**values))
+            events.add_event(connection, job_id, moment, "CREATED")
+            return read_job(connection, job_id)
+
+        return self.database.transact(work)
 
     def get(self, job_id: str, *, project_id: str | None = None) -> Job:
         """One job; of this project only, if given.
@@ -62,7 +95,25 @@ class JobStore:
             NotFound: there is none, or it belongs to somebody else.
         """
         with self.database.read() as connection:
-            return to_job(_read(connection, job_id, project_id=project_id))
+            return read_job(connection, job_id, project_id=project_id)
+
+    def find(self, prefix: str, *, project_id: str | None = None) -> Job:
+        """The job whose id begins like this.
+
+        Raises:
+            NotFound: there is none.
+            RequestInvalid: there are several.
+        """
+        query = select(*JOB_COLUMNS).where(jobs.c.id.startswith(clean(prefix.lower()), autoescape=True))
+        if project_id is not None:
+            query = query.where(jobs.c.project_id == project_id)
+        with self.database.read() as connection:
+            rows = connection.execute(query.order_by(jobs.c.id).limit(2)).all()
+        if not rows:
+            raise NotFound(f"There is no request {prefix}")
+        if len(rows) > 1:
+            raise RequestInvalid(f"Several requests begin with '{prefix}', as {rows[0].id} and {rows[1].id}")
+        return to_job(rows[0])
 
     def apply(
         self, job_id: str, event: Event, *, error: str | None = None, project_id: str | None = None
@@ -73,10 +124,35 @@ class JobStore:
             NotFound: there is no such job in this project.
             ActionNotPossible: the user's action does not fit.
         """
-        with self.database.write() as connection:
-            row = _read(connection, job_id, project_id=project_id, lock=True)
-            effects = self._transit(connection, row, event, error=error)
-            return to_job(_read(connection, job_id)), effects
+
+        def work(connection: Connection) -> tuple[Job, tuple[Effect, ...]]:
+            row = lock_job(connection, job_id, project_id=project_id)
+            effects = transit(connection, row, event, self._now(), error=error)
+            return read_job(connection, job_id), effects
+
+        return self.database.transact(work)
+
+    def events(
+        self, job_id: str, *, after: int = 0, limit: int = 1000, project_id: str | None = None
+    ) -> list[JobEvent]:
+        """The lines of a job's log after the one with number `after`, oldest first.
+
+        Raises:
+            NotFound: there is no such job in this project.
+        """
+        with self.database.read() as connection:
+            read_short(connection, job_id, project_id=project_id)
+            return events.read_events(connection, job_id, after=after, limit=limit)
+
+    def budget(self, project_id: str) -> Budget:
+        """What a project has spent and may spend."""
+        with self.database.read() as connection:
+            return budgets.read_budget(connection, project_id)
+
+    def set_budget(self, project_id: str, limit_pu: float | None) -> None:
+        """Limits what a project may spend in all; None lets it spend what it likes."""
+        insertion = self.database.insert(projects)
+        self.database.transact(lambda connection: budgets.write_limit(connection, insertion, project_id, limit_pu))
 
     def keys(self, job_id: str) -> KeyPairs:
         """The keys to a job's object stores; only for the runner."""
@@ -92,104 +168,107 @@ class JobStore:
         """
         mine = or_(jobs.c.lease_owner.is_(None), jobs.c.lease_owner == owner, jobs.c.lease_until < now_s)
         at_work = jobs.c.status.in_([status.value for status in ACTIVE])
-        query = select(*_JOB_COLUMNS).where(at_work, mine).order_by(jobs.c.created, jobs.c.id)
+        query = select(*JOB_COLUMNS).where(at_work, mine).order_by(jobs.c.created, jobs.c.id)
         with self.database.read() as connection:
             rows = connection.execute(query).all()
+
+        def work(connection: Connection) -> list[Row[Any]]:
+            rows = list(connection.execute(query.with_for_update()).all())
+            for row in rows:
+                if row.lease_owner not in (None, owner):
+                    moment, text = self._now(), f"taken over by {owner}: {row.lease_owner} has not been heard of"
+                    events.add_event(connection, row.id, moment, text, level="warning")
+            change = update(jobs).where(jobs.c.id.in_([row.id for row in rows]))
+            connection.execute(change.values(lease_owner=owner, lease_until=now_s + lease_s))
+            return rows
+
         if any(row.lease_owner != owner or row.lease_until < now_s + lease_s / 2 for row in rows):
-            with self.database.write() as connection:
-                rows = connection.execute(query.with_for_update()).all()
-                ids = [row.id for row in rows]
-                change = update(jobs).where(jobs.c.id.in_(ids))
-                connection.execute(change.values(lease_owner=owner, lease_until=now_s + lease_s))
+            rows = self.database.transact(work)
         return [to_job(row) for row in rows]
 
     def release(self, owner: str) -> None:
         """Gives up all leases of `owner`, so that another may take its jobs at once."""
-        with self.database.write() as connection:
-            change = update(jobs).where(jobs.c.lease_owner == owner)
-            connection.execute(change.values(lease_owner=None, lease_until=0.0))
+        change = update(jobs).where(jobs.c.lease_owner == owner).values(lease_owner=None, lease_until=0.0)
+        self.database.transact(lambda connection: connection.execute(change))
 
     def save_analysis(self, job_id: str, plan: PlannedJob) -> tuple[Job, tuple[Effect, ...]]:
         """The plan with all its units, and the status that follows, in one transaction."""
-        rows = [
-            {
-                "job_id": job_id,
-                "index": unit.index,
-                "feature_ids": unit.feature_ids,
-                "features": len(unit.feature_ids) // 8,
-                "cells": max(1, unit.cells),
-                "state": _PENDING,
-            }
-            for unit in plan.units
-        ]
-        with self.database.write() as connection:
-            row = _read(connection, job_id, lock=True)
-            connection.execute(delete(units).where(units.c.job_id == job_id))
-            for start in range(0, len(rows), _INSERT_ROWS):
-                connection.execute(insert(units), rows[start : start + _INSERT_ROWS])
+
+        def work(connection: Connection) -> tuple[Job, tuple[Effect, ...]]:
+            row = lock_job(connection, job_id)
+            cells = outcomes.write_plan(connection, job_id, plan.payload, plan.units)
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job_id)
                 .values(
-                    analysis=plan.payload,
                     scenes=plan.scenes,
                     notes=json.dumps(plan.notes),
+                    plan_report=json.dumps(dict(plan.report)),
                     estimated_pu=plan.estimated_pu,
                     features_total=plan.features,
-                    cells_total=sum(unit["cells"] for unit in rows),
+                    cells_total=cells,
                 )
             )
-            effects = self._transit(connection, row, Event.ANALYSIS_DONE)
-            return to_job(_read(connection, job_id)), effects
+            text = f"analysed: {plan.features} features, {plan.scenes} scenes, {len(plan.units)} units"
+            events.add_event(connection, job_id, self._now(), text)
+            effects = transit(connection, row, Event.ANALYSIS_DONE, self._now())
+            return read_job(connection, job_id), effects
+
+        return self.database.transact(work)
 
     def analysis(self, job_id: str) -> tuple[bytes, tuple[tuple[int, bytes, int], ...]]:
-        """The payload of a job's plan and its units as (index, feature ids, cells)."""
+        """The payload of a job's plan and all its units, those cut in half too, as (index, feature ids, cells)."""
         with self.database.read() as connection:
-            payload = connection.scalar(select(jobs.c.analysis).where(jobs.c.id == job_id))
-            query = select(units.c.index, units.c.feature_ids, units.c.cells).where(units.c.job_id == job_id)
-            rows = connection.execute(query.order_by(units.c.index)).all()
-        return payload or b"", tuple((index, ids, cells) for index, ids, cells in rows)
+            return outcomes.read_plan(connection, job_id)
 
     def pending_units(self, job_id: str, limit: int, *, after: int = -1) -> list[UnitRow]:
         """The next units still to be done, in the order of the plan."""
-        query = select(units.c.index, units.c.features, units.c.cells, units.c.attempts).where(
-            units.c.job_id == job_id, units.c.state == _PENDING, units.c.index > after
-        )
         with self.database.read() as connection:
-            rows = connection.execute(query.order_by(units.c.index).limit(limit)).all()
-        return [UnitRow(*row) for row in rows]
+            return outcomes.read_pending(connection, job_id, limit, after=after)
 
-    def add_attempt(self, job_id: str, index: int) -> int:
-        """Counts a failed attempt at a unit; how many there are now."""
-        which = (units.c.job_id == job_id) & (units.c.index == index)
-        with self.database.write() as connection:
-            connection.execute(update(units).where(which).values(attempts=units.c.attempts + 1))
-            return connection.scalar(select(units.c.attempts).where(which)) or 0
+    def unit_features(self, job_id: str, index: int) -> bytes:
+        """The ids of a unit's features: int64, little endian.
+
+        Raises:
+            NotFound: there is no such unit.
+        """
+        with self.database.read() as connection:
+            ids = outcomes.read_features(connection, job_id, index)
+        if ids is None:
+            raise NotFound(f"The request {job_id} has no unit {index}")
+        return bytes(ids)
+
+    def split_unit(self, job_id: str, index: int) -> tuple[int, int] | None:
+        """Cuts a pending unit in half: the indices of the halves; None when it has one feature, or is not pending."""
+
+        def work(connection: Connection) -> tuple[int, int] | None:
+            lock_job(connection, job_id)
+            return outcomes.split(connection, job_id, index)
+
+        return self.database.transact(work)
+
+    def add_attempt(self, job_id: str, index: int, *, lost: bool = False) -> UnitRow:
+        """Counts a failed attempt at a unit, with `lost` one that its worker did not survive; the unit as it is now.
+
+        Raises:
+            NotFound: there is no such unit.
+        """
+        unit = self.database.transact(lambda connection: outcomes.count_attempt(connection, job_id, index, lost=lost))
+        if unit is None:
+            raise NotFound(f"The request {job_id} has no unit {index}")
+        return unit
 
     def record_unit(self, job_id: str, result: UnitResult) -> tuple[Job, tuple[Effect, ...]]:
-        """Writes down that a unit is done, and what follows for the job, in one transaction.
+        """Writes down that a unit is done, with its failures and costs, and whether the job is UNHEALTHY, at once.
 
-        A unit that is done already is left as it is: two workers may have done it. The job becomes DONE with its last
-        unit, or UNHEALTHY.
+        A unit that is no longer pending is left as it is: two workers may have done it, or it was cut in half.
         """
-        which = (units.c.job_id == job_id) & (units.c.index == result.index)
-        with self.database.write() as connection:
-            row = _read(connection, job_id, lock=True)
-            changed = connection.execute(
-                update(units)
-                .where(which, units.c.state == _PENDING)
-                .values(
-                    state=_DONE,
-                    done=result.done,
-                    failed=result.failed,
-                    cost_pu=result.cost_pu,
-                    counters=json.dumps(dict(result.counters)),
-                    failures=json.dumps(dict(result.failures)),
-                    error=result.error,
-                )
-            )
-            if changed.rowcount:
-                cells = connection.scalar(select(units.c.cells).where(which)) or 0
+        ignoring, spending = self.database.insert(failed_features), self.database.insert(projects)
+
+        def work(connection: Connection) -> tuple[Job, tuple[Effect, ...]]:
+            row = lock_job(connection, job_id)
+            effects: tuple[Effect, ...] = ()
+            if cells := outcomes.finish_unit(connection, ignoring, job_id, result):
                 connection.execute(
                     update(jobs)
                     .where(jobs.c.id == job_id)
@@ -201,83 +280,98 @@ class JobStore:
                         last_updated=to_text(self._now()),
                     )
                 )
-            effects = self._settle(connection, _read(connection, job_id))
-            return to_job(_read(connection, row.id)), effects
+                budgets.add_spent(connection, spending, row.project_id, result.cost_pu)
+                effects = judge(connection, lock_job(connection, job_id), self._now())
+            return read_job(connection, job_id), effects
 
-    def record_progress(self, job_id: str, cells_under_way: float) -> None:
-        """Writes down how far the units under way are, in cells; what is shown only grows."""
-        with self.database.write() as connection:
-            row = _read(connection, job_id, lock=True)
+        return self.database.transact(work)
+
+    def record_progress(self, job_id: str, cells_under_way: float, delivered: Mapping[int, int] | None = None) -> None:
+        """Writes down how far the units under way are, in cells, and by index how many documents they have delivered.
+
+        What is shown only grows.
+        """
+
+        def work(connection: Connection) -> None:
+            for index, count in sorted((delivered or {}).items()):
+                outcomes.note_delivered(connection, job_id, index, count)
+            row = lock_job(connection, job_id)
             seen = row.cells_done + int(cells_under_way)
             if row.status == Status.PROCESSING.value and seen > row.cells_seen:
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(cells_seen=seen))
 
+        self.database.transact(work)
+
+    def is_finished(self, job_id: str) -> bool:
+        """Whether a job is PROCESSING and has no unit left to do."""
+        with self.database.read() as connection:
+            row = read_short(connection, job_id)
+            return row.status == Status.PROCESSING.value and not outcomes.has_pending(connection, job_id)
+
     def settle(self, job_id: str) -> tuple[Job, tuple[Effect, ...]]:
         """Ends a job that has no unit left to do; else leaves it as it is."""
-        with self.database.write() as connection:
-            effects = self._settle(connection, _read(connection, job_id, lock=True))
-            return to_job(_read(connection, job_id)), effects
+
+        def work(connection: Connection) -> tuple[Job, tuple[Effect, ...]]:
+            row = lock_job(connection, job_id)
+            effects: tuple[Effect, ...] = ()
+            if row.status == Status.PROCESSING.value and not outcomes.has_pending(connection, job_id):
+                effects = transit(connection, row, Event.UNITS_DONE, self._now())
+            return read_job(connection, job_id), effects
+
+        return self.database.transact(work)
+
+    def failed_features(self, job_id: str, *, after: int = -1, limit: int = 1000) -> list[FailedFeature]:
+        """The next features without a result, in the order of their ids."""
+        with self.database.read() as connection:
+            return outcomes.read_failed(connection, job_id, after=after, limit=limit)
+
+    def unit_outcomes(self, job_id: str) -> Iterator[tuple[int, bytes, str]]:
+        """All units but those cut in half, as (index, feature ids, PENDING or DONE), read some at a time."""
+        after = -1
+        while True:
+            with self.database.read() as connection:
+                some = outcomes.read_outcomes(connection, job_id, after=after, limit=_STREAM_UNITS)
+            if not some:
+                return
+            yield from some
+            after = some[-1][0]
+
+    def log(self, job_id: str, message: str, *, level: str = "info", unit: int | None = None) -> None:
+        """Adds a line to a job's log. `message` must be free of secrets; `level` is info, warning or error."""
+        moment = self._now()
+        self.database.transact(
+            partial(events.add_event, job_id=job_id, at=moment, message=message, level=level, unit=unit)
+        )
+
+    # What operators do
+
+    def counts(self) -> dict[tuple[str, Status], int]:
+        """How many jobs of each kind are in each status."""
+        query = select(jobs.c.kind, jobs.c.status, func.count()).group_by(jobs.c.kind, jobs.c.status)
+        with self.database.read() as connection:
+            return {(kind, Status(status)): number for kind, status, number in connection.execute(query)}
+
+    def delete_stale(self, now: datetime) -> list[str]:
+        """Deletes jobs that nothing has happened to for the days that the settings say; which ones.
+
+        With a job go its keys, units, failures and log; its results stay where they are.
+        """
+        deleted: list[str] = []
+        stale = retention.is_stale(self._days_kept, now)
+        while True:
+            with self.database.read() as connection:
+                ids = list(connection.scalars(select(jobs.c.id).where(stale).limit(100)))
+            deleted += [job_id for job_id in ids if self.database.transact(partial(_delete, job_id, stale))]
+            if not ids:
+                break
+        if deleted:
+            self.database.shred()
+        return deleted
 
     def close(self) -> None:
         """Gives the database back."""
         self.database.close()
 
-    # Within a transaction
 
-    def _settle(self, connection: Connection, row: Row[Any]) -> tuple[Effect, ...]:
-        if row.status != Status.PROCESSING.value:
-            return ()
-        finished = row.features_done + row.features_failed - row.forgiven_finished
-        failed = row.features_failed - row.forgiven_failed
-        if is_unhealthy(finished=finished, failed=failed, total=row.features_total - row.forgiven_finished):
-            error = f"{failed} of {finished} features failed; most often: {_usual_reason(connection, row.id)}"
-            return self._transit(connection, row, Event.UNHEALTHY, error=error)
-        pending = select(units.c.index).where(units.c.job_id == row.id, units.c.state == _PENDING).limit(1)
-        if connection.execute(pending).first() is None:
-            return self._transit(connection, row, Event.UNITS_DONE)
-        return ()
-
-    def _transit(
-        self, connection: Connection, row: Row[Any], event: Event, *, error: str | None = None
-    ) -> tuple[Effect, ...]:
-        state, effects = apply(to_state(row), event, error)
-        connection.execute(update(jobs).where(jobs.c.id == row.id).values(**self._changes(row, state, event)))
-        return effects
-
-    def _changes(self, row: Row[Any], state: JobState, event: Event) -> dict[str, Any]:
-        moment = to_text(self._now())
-        changes: dict[str, Any] = {
-            "status": state.status.value,
-            "user_action": state.user_action.value,
-            "stopped_reason": state.stopped_reason.value if state.stopped_reason else None,
-            "error": state.error,
-            "last_updated": moment,
-        }
-        if event in USER_EVENTS:
-            changes["user_action_updated"] = moment
-        if event is Event.START and row.status == Status.STOPPED.value:
-            changes["forgiven_finished"] = row.features_done + row.features_failed
-            changes["forgiven_failed"] = row.features_failed
-        if state.status not in ACTIVE:
-            changes.update(lease_owner=None, lease_until=0.0)
-        if state.status in ENDS:
-            changes["secrets"] = None
-        return changes
-
-
-def _read(connection: Connection, job_id: str, *, project_id: str | None = None, lock: bool = False) -> Row[Any]:
-    query = select(*_JOB_COLUMNS).where(jobs.c.id == job_id)
-    if project_id is not None:
-        query = query.where(jobs.c.project_id == project_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise NotFound(f"There is no request {job_id}")
-    return row
-
-
-def _usual_reason(connection: Connection, job_id: str) -> str:
-    query = select(units.c.failures).where(units.c.job_id == job_id, units.c.failed > 0).limit(1000)
-    counts: Counter[str] = Counter()
-    for text in connection.scalars(query):
-        counts.update(json.loads(text or "{}").values())
-    return counts.most_common(1)[0][0] if counts else "no reason was given"
+def _delete(job_id: str, condition: ColumnElement[bool], connection: Connection) -> bool:
+    return bool(connection.execute(delete(jobs).where(jobs.c.id == job_id, condition)).rowcount)

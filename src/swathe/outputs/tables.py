@@ -13,7 +13,8 @@
 | `error` | string | why an interval or a feature failed |
 
 All parts of a job have the same columns. Rows are sorted as `outputs.rows` says, so a feature's series lies together and
-the ranges of ids that are kept with each group of rows tell where.
+the ranges of ids that are kept with each group of rows tell where. Parts are cut in space, so their ranges overlap: a
+Bloom filter for each group tells a reader of one feature which groups it need not read.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # So many rows lie in a group, and fewer where they have many bins: what a reader of one feature has to read.
-_GROUP_ROWS = 20_000
-_GROUP_BINS = 1_000_000
+_GROUP_ROWS = 5_000
+_GROUP_BINS = 250_000
+_FALSE_ALARMS = 0.01
 
 _Selection = npt.NDArray[np.int64]
 
@@ -78,6 +80,7 @@ def write_table(form: TableForm, parts: Sequence[FeatureEntries]) -> memoryview:
     from pyarrow import parquet
 
     rows = make_rows(parts, form.percents)
+    groups = list(_groups(rows))
     columns = _Columns(form, rows)
     sink = pa.BufferOutputStream()
     with parquet.ParquetWriter(
@@ -87,8 +90,9 @@ def write_table(form: TableForm, parts: Sequence[FeatureEntries]) -> memoryview:
         compression_level=1,
         use_dictionary=["id", "identifier", "interval_from", "interval_to", "output", "band", "error"],
         write_statistics=["id", "identifier", "interval_from", "interval_to", "output", "band"],
+        bloom_filter_options={"id": {"ndv": _most_features(rows, groups), "fpp": _FALSE_ALARMS}},
     ) as writer:
-        for selection in _groups(rows):
+        for selection in groups:
             writer.write_table(columns.table(selection), row_group_size=len(selection))
     return memoryview(sink.getvalue())
 
@@ -102,6 +106,11 @@ def _groups(rows: ResultRows) -> Iterator[_Selection]:
         end = min(begin + _GROUP_ROWS, max(begin + 1, int(np.searchsorted(bins, room, side="right"))))
         yield rows.order[begin:end]
         begin = end
+
+
+def _most_features(rows: ResultRows, groups: Sequence[_Selection]) -> int:
+    """How many features the group has that has most; all of a group lie together."""
+    return max((1 + int(np.count_nonzero(np.diff(rows.feature[group]))) for group in groups), default=1)
 
 
 class _Columns:

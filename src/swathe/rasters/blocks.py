@@ -74,6 +74,18 @@ class BlockReader:
         layout = self._layouts.of(href)
         return layout.info if isinstance(layout, PlainTiff) else layout
 
+    def block_bytes(self, href: str, bands: int = 1, level: int = 0) -> float | None:
+        """The mean bytes that a block of some bands takes in the file; None for rasters that GDAL reads.
+
+        Raises:
+            SceneUnreadable: as `info` does.
+        """
+        layout = self._layouts.of(href)
+        if not isinstance(layout, PlainTiff):
+            return None
+        image = layout.levels[level]
+        return float(image.counts.mean()) * (bands if image.is_separate else 1)
+
     def open_ahead(self, hrefs: Iterable[str]) -> None:
         """Begins to open rasters in remote stores, up to 32 at once; `info` and `read_blocks` wait for theirs.
 

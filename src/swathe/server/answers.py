@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from swathe.jobs.records import Job
+from swathe.jobs.records import Job, JobEvent
 from swathe.jobs.states import Status
+from swathe.jobs.timeleft import seconds_left
 from swathe.model.time import format_time
 
 
@@ -53,6 +55,30 @@ class JobStatusAnswer(BaseModel):
     stoppedStatusReason: str | None = None  # noqa: N815
 
 
+class ProgressAnswer(BaseModel):
+    """How many features a request has, and what became of them so far."""
+
+    features: int
+    featuresDone: int  # noqa: N815
+    featuresFailed: int  # noqa: N815
+
+
+class LogLine(BaseModel):
+    """Something that happened to a request; `number` grows."""
+
+    number: int
+    at: str
+    level: str
+    message: str
+    unit: int | None = None
+
+
+class LogAnswer(BaseModel):
+    """Lines of a request's log, oldest first."""
+
+    data: list[LogLine]
+
+
 class JobAnswer(JobStatusAnswer):
     """A request with its body, keys left out."""
 
@@ -65,6 +91,9 @@ class JobAnswer(JobStatusAnswer):
     workspaceId: str  # noqa: N815
     valueEstimate: float | None = None  # noqa: N815
     notes: list[str] | None = None
+    plan: dict[str, float] | None = None
+    progress: ProgressAnswer | None = None
+    estimatedSecondsLeft: float | None = None  # noqa: N815
 
 
 class Links(BaseModel):
@@ -112,12 +141,32 @@ def job_answer(job: Job) -> dict[str, Any]:
     }
     if job.user_action_updated is not None:
         answer["userActionUpdated"] = format_time(job.user_action_updated)
-    # Beside what the provider says: the analysis's estimate of the cost, and what it found worth telling.
+    # Beside what the provider says: what the analysis found out and estimated, and how far and fast it goes.
     if job.features_total:
         answer["valueEstimate"] = job.estimated_pu
+        answer["progress"] = {
+            "features": job.features_total,
+            "featuresDone": job.features_done,
+            "featuresFailed": job.features_failed,
+        }
+    if job.plan:
+        answer["plan"] = {name: int(value) if float(value).is_integer() else value for name, value in job.plan.items()}
+    if (left := seconds_left(job, datetime.now(UTC))) is not None:
+        answer["estimatedSecondsLeft"] = round(left, 1)
     if job.notes:
         answer["notes"] = list(job.notes)
     return answer
+
+
+def log_line(event: JobEvent) -> dict[str, Any]:
+    """A line of a job's log."""
+    line: dict[str, Any] = {
+        "number": event.number,
+        "at": format_time(event.at),
+        "level": event.level,
+        "message": event.message,
+    }
+    return line if event.unit is None else line | {"unit": event.unit}
 
 
 def error_answer(

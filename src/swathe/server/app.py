@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from swathe import __version__
-from swathe.engine.compute import Engine
 from swathe.jobs.clients import ClientStore, signing_key
 from swathe.jobs.database import open_database
 from swathe.jobs.home import Home
 from swathe.jobs.runner.driver import JobRunner
 from swathe.jobs.store import JobStore
-from swathe.model.statistical import StatisticsRequest
-from swathe.server import auth, batch_statistics
-from swathe.server.answers import JsonAnswer
+from swathe.server import auth, batch_process, batch_statistics, tiling_grids
+from swathe.server.checks import Checks
 from swathe.server.errors import add_error_handlers
+from swathe.server.health import checks_of, health_router
+from swathe.server.metrics import CountedRequests, Metrics, metrics_router
 from swathe.server.middleware import AnsweredBugs, BoundedBodies, EvenPaths
+from swathe.server.tidying import tidy
 from swathe.server.tokens import TokenIssuer
 from swathe.settings import Settings
 
@@ -41,16 +42,19 @@ def create_app(settings: Settings, home: Path | Home, *, runs_jobs: bool = True)
     home = home if isinstance(home, Home) else Home(home)
     url = settings.database.url.get_secret_value() if settings.database.url is not None else None
     database = open_database(home.path, url)
-    store = JobStore(database)
+    store = JobStore(database, days_kept=settings.retention)
     runner = JobRunner(settings, home, store) if runs_jobs else None
+    state = runner.state if runner is not None else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if runner is not None:
             await run_in_threadpool(runner.start)
+        tidying = asyncio.create_task(tidy(store, home))
         try:
             yield
         finally:
+            tidying.cancel()
             if runner is not None:
                 await run_in_threadpool(runner.close)
             store.close()
@@ -73,17 +77,23 @@ def create_app(settings: Settings, home: Path | Home, *, runs_jobs: bool = True)
         issuer=settings.server.public_url or ISSUER,
         lifetime_s=settings.server.token_lifetime_s,
     )
-    app.state.check = _checker(settings)
+    checks = Checks(settings)
+    app.state.check, app.state.check_batch_process = checks.statistics, checks.batch_process
     app.state.wake = runner.wake if runner is not None else lambda: None
 
     app.include_router(auth.router)
-    for path in batch_statistics.PATHS:
-        app.include_router(batch_statistics.router, prefix=path)
-    app.include_router(_health())
+    for api in (batch_statistics, batch_process, tiling_grids):
+        for path in api.PATHS:
+            app.include_router(api.router, prefix=path)
+    app.include_router(health_router(checks_of(settings, database, state)))
     add_error_handlers(app)
     # The last one added is the first to see a request.
     app.add_middleware(AnsweredBugs)
     app.add_middleware(BoundedBodies, max_bytes=settings.limits.request_bytes)
+    if settings.server.metrics:
+        metrics = Metrics(store, runner.metrics if runner is not None else None, state)
+        app.include_router(metrics_router(metrics))
+        app.add_middleware(CountedRequests, metrics=metrics)
     app.add_middleware(EvenPaths)
     app.add_middleware(
         CORSMiddleware,
@@ -94,29 +104,6 @@ def create_app(settings: Settings, home: Path | Home, *, runs_jobs: bool = True)
         max_age=3600,
     )
     return app
-
-
-def _checker(settings: Settings) -> Callable[[StatisticsRequest], None]:
-    """The engine's quick check of a request, for any thread."""
-    engine = Engine(settings)
-    lock = threading.Lock()
-
-    def check(request: StatisticsRequest) -> None:
-        with lock:
-            engine.check(request)
-
-    return check
-
-
-def _health() -> APIRouter:
-    router = APIRouter(tags=["health"])
-
-    @router.get("/health")
-    async def health() -> JsonAnswer:
-        """Whether the server lives."""
-        return JsonAnswer({"status": "ok", "version": __version__})
-
-    return router
 
 
 def _operation_id(route: APIRoute) -> str:

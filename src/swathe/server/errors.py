@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from swathe.jobs.database import DatabaseUnavailable as DatabaseAway
+from swathe.jobs.describing import JobBusy
 from swathe.model.errors import (
     ActionNotPossible,
     FeaturesInvalid,
@@ -33,6 +35,7 @@ STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
     (Unauthorized, 401),
     (NotAllowed, 403),
     (NotFound, 404),
+    (JobBusy, 409),
     (ActionNotPossible, 400),
     (RequestInvalid, 400),
     (FeaturesInvalid, 400),
@@ -42,6 +45,7 @@ STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
     (SourceError, 400),
     (SettingsInvalid, 500),
 )
+_RETRY_AFTER_MS = "2000"
 _HTTP_CODES = {
     401: "COMMON_UNAUTHORIZED",
     403: "COMMON_INSUFFICIENT_PERMISSIONS",
@@ -63,6 +67,12 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(SwatheError)
     async def _ours(_request: Request, error: SwatheError) -> JsonAnswer:
         return answer_to(error)
+
+    @app.exception_handler(DatabaseAway)
+    async def _away(_request: Request, error: DatabaseAway) -> JsonAnswer:
+        LOG.warning("the job store does not answer: %s", error)
+        message = "The service cannot reach its job store at the moment; try again in a while"
+        return error_answer(503, message, "COMMON_EXCEPTION", headers={"Retry-After": _RETRY_AFTER_MS})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JsonAnswer:

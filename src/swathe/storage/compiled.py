@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import njit, types
 
 from swathe.storage.folder import Bytes, write_many_whole
+from swathe.storage.unfinished import sweep
 
 _MOST_FILES = 2_000
 _MOST_BYTES = 16 * 2**20
@@ -60,6 +61,7 @@ def _write_batch(folder: Path, files: list[tuple[str, Bytes]]) -> int:
     except FileNotFoundError:
         return write_many_whole(folder, files)
     try:
+        sweep(opened)
         data, starts = _joined([data for _, data in files])
         names, name_starts = _joined([os.fsencode(name) + b"\0" for name, _ in files])
         done = int(_put_files(opened, data, starts, names, name_starts))

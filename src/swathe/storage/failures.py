@@ -16,12 +16,12 @@ _CODE = re.compile(r"<Code>([A-Za-z]{3,64})</Code>")
 _STATUS = re.compile(r"(?:status code:|status client error \(|status server error \() ?(\d{3})")
 _BUSY_CODES = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Busy", "TooManyRequests"}
 _KEY_CODES = {
-    "InvalidAccessKeyId": "the access key is not known there",
-    "SignatureDoesNotMatch": "the secret access key does not belong to the access key",
+    "InvalidAccessKeyId": "the access key is not known there; check it and the endpoint",
+    "SignatureDoesNotMatch": "the secret access key does not belong to the access key; give the one that does",
     "AuthorizationHeaderMalformed": "the bucket lies in another region; give its region",
-    "RequestTimeTooSkewed": "this machine's clock is wrong",
-    "ExpiredToken": "the keys have expired",
-    "AccessDenied": "the keys do not allow it",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "ExpiredToken": "the keys have expired; give new ones",
+    "AccessDenied": "the keys do not allow it; allow it in the bucket's policy, or use other keys",
     "PermanentRedirect": "the bucket lies in another region; give its region",
 }
 
@@ -33,12 +33,12 @@ def explain(error: Exception, url: str, doing: str) -> StorageError:
     status = int(match.group(1)) if (match := _STATUS.search(text)) else 0
     if code == "NoSuchBucket":
         bucket = url.split("/")[2] if url.count("/") > 1 else url
-        return ObjectNotFound(f"{url} cannot be {doing}: there is no bucket '{bucket}'")
+        return ObjectNotFound(f"{url} cannot be {doing}: there is no bucket '{bucket}'; make it first")
     if isinstance(error, FileNotFoundError) or status == 404:
         return ObjectNotFound(f"{url} cannot be {doing}: there is no such object")
     denied = isinstance(error, store_errors.PermissionDeniedError | store_errors.UnauthenticatedError)
     if denied or code in _KEY_CODES or status in (301, 307, 401, 403):
-        reason = _KEY_CODES.get(code, "the store refuses it")
+        reason = _KEY_CODES.get(code, "the store refuses it; check the keys and what they may do")
         return AccessDenied(f"{url} cannot be {doing}: {reason}" + (f" ({code or status})" if code or status else ""))
     if code == "InvalidRange" or status == 416:
         return StorageError(f"{url} cannot be {doing}: it ends before the part that is asked for")

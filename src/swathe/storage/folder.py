@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from swathe.model.errors import StorageError
+from swathe.storage.unfinished import UNFINISHED, lock, sweep
 
-UNFINISHED = ".swathe-unfinished-"
+_MOST_TRIES = 100
 # Each is an open file for a moment; a process may have 1024.
 _DURABLE_AT_ONCE = 256
 
@@ -51,9 +54,10 @@ def write_many_whole(folder: Path, files: Iterable[tuple[str, Bytes]], *, durabl
     """Writes files `(name, data)` into a folder, which is made where it is missing, and returns how many.
 
     Nobody ever sees a part of one. Where the system can, a file has no name before it is complete, so a killed process
-    leaves nothing behind. Only replacing a file by another content takes a second, hidden name, for a moment and for the
-    complete content; one that has its content already is left alone. If `durable`, all of them outlive a power failure
-    once this has returned. What was written before a failure stays.
+    leaves nothing behind. Only replacing a file by another content takes a second name, in a hidden folder, for a moment
+    and for the complete content; one that has its content already is left alone. What a killed process left in the hidden
+    folder is removed first. If `durable`, all of them outlive a power failure once this has returned. What was written
+    before a failure stays.
 
     Raises:
         OSError: the folder or the system does not take them.
@@ -72,6 +76,40 @@ def write_many_whole(folder: Path, files: Iterable[tuple[str, Bytes]], *, durabl
     finally:
         os.close(opened)
     return count
+
+
+@contextmanager
+def new_file(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write a long content into; it appears under its name, whole, when the block ends well.
+
+    Raises:
+        OSError: the folder or the system does not take it.
+    """
+    opened = _open_folder(path.parent, durable)
+    try:
+        with _Writer(opened, mode) as writer:
+            descriptor, hidden = writer.start()
+            try:
+                with os.fdopen(descriptor, "wb", closefd=False) as file:
+                    yield file
+                if durable:
+                    os.fsync(descriptor)
+                writer.finish(descriptor, hidden, path.name)
+            except BaseException:
+                writer.remove(hidden)
+                raise
+            finally:
+                os.close(descriptor)
+        if durable:
+            _sync_folder(opened)
+    finally:
+        os.close(opened)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copies a file in pieces; the copy appears whole or not at all and outlives a power failure."""
+    with source.open("rb") as file, new_file(path) as copy:
+        shutil.copyfileobj(file, copy, 2**20)
 
 
 def _open_folder(folder: Path, durable: bool) -> int:
@@ -96,15 +134,18 @@ def _open_folder(folder: Path, durable: bool) -> int:
 class _Writer:
     """Writes files into an open folder, by names relative to it."""
 
-    def __init__(self, folder: int) -> None:
+    def __init__(self, folder: int, mode: int = 0o666) -> None:
         self._folder = folder
+        self._mode = mode
         self._nameless = hasattr(os, "O_TMPFILE")
         # Whether to look first: a nameless file learns from its naming that work is being done again, one with a hidden
         # name never would.
         self._look_first = not self._nameless
         self._opened = -1
+        self._hidden = -1
 
     def __enter__(self) -> _Writer:
+        sweep(self._folder)
         if self._nameless:
             try:
                 self._opened = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -115,17 +156,21 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         if self._opened >= 0:
             os.close(self._opened)
+        if self._hidden >= 0:
+            os.close(self._hidden)
+            with suppress(OSError):  # another writer's file is in it
+                os.rmdir(UNFINISHED, dir_fd=self._folder)
 
     def write(self, name: str, data: Bytes) -> None:
         """One file, not durably."""
         if self._look_first and self._holds(name, data):
             return
-        descriptor, hidden = self._start()
+        descriptor, hidden = self.start()
         try:
             _write_all(descriptor, data)
-            self._finish(descriptor, hidden, name, data)
+            self.finish(descriptor, hidden, name, data)
         except BaseException:
-            self._remove(hidden)
+            self.remove(hidden)
             raise
         finally:
             os.close(descriptor)
@@ -142,62 +187,99 @@ class _Writer:
             for name, data in files:
                 if self._holds(name, data, durable=True):
                     continue
-                descriptor, hidden = self._start()
+                descriptor, hidden = self.start()
                 begun.append((descriptor, hidden, name, data))
                 _write_all(descriptor, data)
                 _begin_writing_back(descriptor)
             for descriptor, *_ in begun:
                 os.fsync(descriptor)
             for descriptor, hidden, name, data in begun:
-                self._finish(descriptor, hidden, name, data)
+                self.finish(descriptor, hidden, name, data)
             _sync_folder(self._folder)
         except BaseException:
             for _, hidden, *_ in begun:
-                self._remove(hidden)
+                self.remove(hidden)
             raise
         finally:
             for descriptor, *_ in begun:
                 os.close(descriptor)
 
-    def _start(self) -> tuple[int, str | None]:
+    def start(self) -> tuple[int, str | None]:
         """A new file that has no name yet, or a hidden one where the file system or the kernel knows no such thing."""
         if self._nameless:
             try:
-                return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=self._folder), None
+                return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, self._mode, dir_fd=self._folder), None
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                     raise
                 self._nameless, self._look_first = False, True
-        hidden = _hidden_name()
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        return os.open(hidden, flags, 0o666, dir_fd=self._folder), hidden
+        for _ in range(_MOST_TRIES):
+            name = secrets.token_hex(8)
+            try:
+                descriptor = os.open(name, flags, self._mode, dir_fd=self._hidden_folder())
+            except FileNotFoundError:  # another writer found the hidden folder empty and removed it
+                self._forget_hidden_folder()
+                continue
+            lock(descriptor)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, name
+            os.close(descriptor)  # it was taken for a dead process's before it was locked
+        raise OSError(errno.EAGAIN, "others remove what is being written")
 
-    def _finish(self, descriptor: int, hidden: str | None, name: str, data: Bytes) -> None:
-        """Gives a complete file its name."""
+    def finish(self, descriptor: int, hidden: str | None, name: str, data: Bytes | None = None) -> None:
+        """Gives a complete file its name; with `data`, a file that has this content already is left alone."""
         if hidden is None:
             try:
-                self._name(descriptor, name)
+                self._name(descriptor, name, self._folder)
                 return
             except FileExistsError:
                 self._look_first = True
-                if self._holds(name, data):
+                if data is not None and self._holds(name, data):
                     return
-            hidden = _hidden_name()
-            self._name(descriptor, hidden)
+            hidden = self._hide(descriptor)
         try:
-            os.replace(hidden, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.replace(hidden, name, src_dir_fd=self._hidden_folder(), dst_dir_fd=self._folder)
         except BaseException:
-            self._remove(hidden)
+            self.remove(hidden)
             raise
 
-    def _name(self, descriptor: int, name: str) -> None:
-        """Gives a nameless file a name (open(2), O_TMPFILE). Only with a folder's descriptor does Python follow the link."""
-        os.link(str(descriptor), name, src_dir_fd=self._opened, dst_dir_fd=self._folder, follow_symlinks=True)
+    def _hide(self, descriptor: int) -> str:
+        """Gives a nameless file a hidden name."""
+        lock(descriptor)
+        for _ in range(_MOST_TRIES):
+            hidden = secrets.token_hex(8)
+            try:
+                self._name(descriptor, hidden, self._hidden_folder())
+                return hidden
+            except FileNotFoundError:
+                self._forget_hidden_folder()
+        raise OSError(errno.EAGAIN, "others remove what is being written")
 
-    def _remove(self, hidden: str | None) -> None:
-        if hidden is not None:
+    def _name(self, descriptor: int, name: str, folder: int) -> None:
+        """Gives a nameless file a name (open(2), O_TMPFILE). Only with a folder's descriptor does Python follow the link."""
+        os.link(str(descriptor), name, src_dir_fd=self._opened, dst_dir_fd=folder, follow_symlinks=True)
+
+    def _hidden_folder(self) -> int:
+        for _ in range(_MOST_TRIES):
+            if self._hidden >= 0:
+                return self._hidden
+            with suppress(FileExistsError):
+                os.mkdir(UNFINISHED, 0o777, dir_fd=self._folder)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             with suppress(FileNotFoundError):
-                os.unlink(hidden, dir_fd=self._folder)
+                self._hidden = os.open(UNFINISHED, flags, dir_fd=self._folder)
+        raise OSError(errno.EAGAIN, "others remove the folder of what is being written")
+
+    def _forget_hidden_folder(self) -> None:
+        os.close(self._hidden)
+        self._hidden = -1
+
+    def remove(self, hidden: str | None) -> None:
+        """Removes a file that has only a hidden name."""
+        if hidden is not None and self._hidden >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(hidden, dir_fd=self._hidden)
 
     def _holds(self, name: str, data: Bytes, *, durable: bool = False) -> bool:
         """Whether a file has a content already; if `durable`, then also on the disk."""
@@ -218,10 +300,6 @@ class _Writer:
             return False
         finally:
             os.close(descriptor)
-
-
-def _hidden_name() -> str:
-    return f"{UNFINISHED}{secrets.token_hex(8)}"
 
 
 def _write_all(descriptor: int, data: Bytes) -> None:
@@ -254,14 +332,14 @@ def list_files(folder: Path) -> Iterator[Path]:
     Symbolic links to folders are not followed, so the walk ends and stays inside.
     """
     for where, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith(UNFINISHED))
         for name in sorted(files):
             if not name.startswith(UNFINISHED):
                 yield Path(where, name)
 
 
 def check_writable(folder: Path, url: str) -> None:
-    """Writes and removes a hidden file where objects of `url` would lie.
+    """Begins a file where objects of `url` would lie, and drops it.
 
     Raises:
         OSError: the file system does not allow it.
@@ -272,11 +350,14 @@ def check_writable(folder: Path, url: str) -> None:
         above = above.parent
     if not above.is_dir():
         raise StorageError(f"{url} cannot be written to: an object lies where a folder is needed")
-    probe = above / f"{UNFINISHED}{secrets.token_hex(8)}"
+    opened = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        probe.touch(exist_ok=False)
+        with _Writer(opened) as writer:
+            descriptor, hidden = writer.start()
+            writer.remove(hidden)
+            os.close(descriptor)
     finally:
-        probe.unlink(missing_ok=True)
+        os.close(opened)
 
 
 def delete(path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -17,7 +17,7 @@ from obstore.store import S3Store
 
 from swathe.model.errors import ObjectNotFound, StorageError
 from swathe.settings import StorageSettings
-from swathe.storage import folder, transfer
+from swathe.storage import folder, passing, transfer
 from swathe.storage.buckets import open_bucket
 from swathe.storage.credentials import Credentials
 from swathe.storage.failures import explain, explain_file
@@ -27,6 +27,11 @@ _OPEN_BUCKETS = 64
 # Their product is how many files are open at a time.
 _FILES_AT_ONCE = 128
 _FOLDERS_AT_ONCE = 4
+# What is no longer goes in one request, which leaves nothing behind when it is cut short; the parts of a long object must
+# each be sent within `timeout_s`.
+_WHOLE_BYTES = 32 * 2**20
+_PIECE_BYTES = 8 * 2**20
+_PIECES_AT_ONCE = 4
 _STORE_ERRORS = (BaseError, OSError, ValueError)
 
 T = TypeVar("T")
@@ -145,16 +150,36 @@ class ObjectStores:
 
     # Writing
 
-    def write(self, url: str, data: bytes, *, credentials: Credentials | None = None) -> None:
+    # What passes is waited out for `patience_s`: an object that is put twice is the same object.
+
+    def write(self, url: str, data: folder.Bytes, *, credentials: Credentials | None = None) -> None:
         """Puts an object, replacing one of that name. It appears whole or not at all."""
         place = parse_object_url(url)
         if self.settings.local_root is not None:
             self._on_file(place, "written", lambda path: folder.write_whole(path, data))
             return
-        self._on_bucket(place, "written", credentials, lambda s: obstore.put(s, place.key, data))
+        put = partial(_put, key=place.key, content=_octets(data), size=len(data))
+        passing.retry(lambda: self._on_bucket(place, "written", credentials, put), self.settings.patience_s)
+
+    def upload(self, url: str, file: Path, *, credentials: Credentials | None = None) -> None:
+        """Puts a file of this machine, which may be long: memory stays at a few dozen megabytes.
+
+        A long object is sent in parts. A process that is killed meanwhile leaves these where nobody sees them; the
+        store removes them after some days if it is told so (a life cycle rule for incomplete uploads).
+        """
+        place = parse_object_url(url)
+        if self.settings.local_root is not None:
+            self._on_file(place, "written", lambda path: folder.copy_whole(file, path))
+            return
+        put = partial(_put, key=place.key, content=file, size=transfer.file_size(file))
+        passing.retry(lambda: self._on_bucket(place, "written", credentials, put), self.settings.patience_s)
 
     def write_many(
-        self, items: Iterable[tuple[str, bytes]], concurrency: int = 32, *, credentials: Credentials | None = None
+        self,
+        items: Iterable[tuple[str, folder.Bytes]],
+        concurrency: int = 32,
+        *,
+        credentials: Credentials | None = None,
     ) -> int:
         """Puts many objects, `concurrency` at a time, and returns how many.
 
@@ -165,35 +190,40 @@ class ObjectStores:
             return self._write_files(items, concurrency)
         return transfer.run(self._write_concurrently(items, max(1, concurrency), credentials))
 
-    def _write_files(self, items: Iterable[tuple[str, bytes]], concurrency: int) -> int:
+    def _write_files(self, items: Iterable[tuple[str, folder.Bytes]], concurrency: int) -> int:
         """Puts objects into files, those of a folder some at a time: the disk is waited for once for many."""
         count = 0
 
-        def parts() -> Iterator[tuple[ObjectUrl, list[tuple[str, bytes]]]]:
+        def parts() -> Iterator[tuple[ObjectUrl, list[tuple[str, folder.Bytes]]]]:
             nonlocal count
             waiting = iter(items)
             while batch := [(parse_object_url(url), data) for url, data in islice(waiting, _FILES_AT_ONCE)]:
-                folders: dict[Path, tuple[ObjectUrl, list[tuple[str, bytes]]]] = {}
+                folders: dict[Path, tuple[ObjectUrl, list[tuple[str, folder.Bytes]]]] = {}
                 for place, data in batch:
                     path = self._on_file(place, "written", lambda path: path)
                     folders.setdefault(path.parent, (place, []))[1].append((path.name, data))
                 yield from folders.values()
                 count += len(batch)
 
-        def write(place: ObjectUrl, files: list[tuple[str, bytes]]) -> None:
+        def write(place: ObjectUrl, files: list[tuple[str, folder.Bytes]]) -> None:
             self._on_file(place, "written", lambda path: folder.write_many_whole(path.parent, files, durable=True))
 
         transfer.write_in_threads(write, parts(), min(concurrency, _FOLDERS_AT_ONCE))
         return count
 
     async def _write_concurrently(
-        self, items: Iterable[tuple[str, bytes]], concurrency: int, credentials: Credentials | None
+        self, items: Iterable[tuple[str, folder.Bytes]], concurrency: int, credentials: Credentials | None
     ) -> int:
-        async def put(place: ObjectUrl, data: bytes) -> None:
+        async def put_once(place: ObjectUrl, data: folder.Bytes) -> None:
             try:
-                await obstore.put_async(self._bucket(place.bucket, credentials), place.key, data)
+                await obstore.put_async(
+                    self._bucket(place.bucket, credentials), place.key, _octets(data), **_manner(len(data))
+                )
             except _STORE_ERRORS as error:
                 raise explain(error, str(place), "written") from None
+
+        async def put(place: ObjectUrl, data: folder.Bytes) -> None:
+            await passing.retry_async(lambda: put_once(place, data), self.settings.patience_s)
 
         count = 0
         under_way: set[asyncio.Task[None]] = set()
@@ -217,7 +247,8 @@ class ObjectStores:
         if self.settings.local_root is not None:
             self._on_file(place, "written to", lambda path: folder.check_writable(path, str(place)))
             return
-        name = f".swathe-write-check-{secrets.token_hex(8)}"
+        # of one name, so that the next check removes what a killed one left
+        name = ".swathe-write-check"
         key = f"{place.key}/{name}" if place.key else name
 
         def probe(store: S3Store) -> None:
@@ -263,3 +294,23 @@ class ObjectStores:
             return action(to_file(root, place))
         except OSError as error:
             raise explain_file(error, str(place), doing) from None
+
+
+class _Manner(TypedDict):
+    use_multipart: bool
+    chunk_size: int
+    max_concurrency: int
+
+
+def _manner(size: int) -> _Manner:
+    """How an object of some size is put."""
+    return {"use_multipart": size > _WHOLE_BYTES, "chunk_size": _PIECE_BYTES, "max_concurrency": _PIECES_AT_ONCE}
+
+
+def _octets(data: folder.Bytes) -> folder.Bytes:
+    """Bytes as the store library takes them: not those that Arrow calls signed."""
+    return data.cast("B") if isinstance(data, memoryview) else data
+
+
+def _put(store: S3Store, *, key: str, content: folder.Bytes | Path, size: int) -> None:
+    obstore.put(store, key, content, **_manner(size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import stat
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ import obstore
 from obstore.store import HTTPStore, S3Store
 
 from swathe.model.errors import LimitExceeded, StorageError
+from swathe.storage.folder import new_file
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -77,41 +77,34 @@ def file_chunks(path: Path) -> Iterator[bytes]:
 
 
 def keep(chunks: Iterable[bytes], size: int, path: Path, *, url: str, max_bytes: int) -> None:
-    """Writes what arrives to a file beside `path` and renames it at the end.
+    """Writes what arrives to a file that has its name when all of it is there.
 
     Raises:
         LimitExceeded: `size` is over `max_bytes`, or more arrives.
         StorageError: this machine cannot keep it, or it ended early.
     """
     _check_size(size, url, max_bytes)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    at_source: list[OSError] = []
+
+    def arriving() -> Iterator[bytes]:
+        try:
+            yield from chunks
+        except OSError as error:
+            at_source.append(error)
+            raise
+
     arrived = 0
     try:
-        try:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _cannot_keep(url, error) from None
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for chunk in chunks:
+        with new_file(path, durable=False, mode=0o600) as file:
+            for chunk in arriving():
                 arrived += len(chunk)
                 _check_size(arrived, url, max_bytes)
-                _write(file.write, chunk, url)
-        if arrived != size:
-            raise StorageError(f"{url} cannot be read: {arrived} of its {size} bytes arrived")
-        try:
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise _cannot_keep(url, error) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _write(write: Callable[[memoryview], int], chunk: bytes, url: str) -> None:
-    left = memoryview(chunk)
-    try:
-        while left:
-            left = left[write(left) :]
+                file.write(chunk)
+            if arrived != size:
+                raise StorageError(f"{url} cannot be read: {arrived} of its {size} bytes arrived")
     except OSError as error:
+        if error in at_source:
+            raise
         raise _cannot_keep(url, error) from None
 
 

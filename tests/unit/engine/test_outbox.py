@@ -105,7 +105,7 @@ def test_without_a_taker_no_table_is_made(monkeypatch: pytest.MonkeyPatch) -> No
     assert (report.done, len(delivered)) == (1, 1)
 
 
-def test_a_hundred_failures_are_named_and_all_are_counted() -> None:
+def test_every_failure_is_named() -> None:
     report, delivered, _, _ = deliver(make_task(150), [], dict.fromkeys(range(150), "no"))
-    assert (report.failed, len(report.failures)) == (150, 100)
+    assert (report.failed, len(report.failures)) == (150, 150)
     assert sum(map(len, delivered)) == 150

@@ -1,7 +1,9 @@
 """An engine whose behaviour is written in the evalscript, as JSON. For tests of what is around the engine.
 
-`units`, `features` (per unit), `seconds` (per unit), `analysis_seconds`, `failing` (feature ids), and by unit index:
-`kill` and `retry` (how many times the worker dies or a passing error comes before it works), `broken` (a final error).
+`units`, `features` (per unit), `first` (feature id), `seconds` (per unit), `pu` (per unit, estimated and charged),
+`analysis_seconds`, `failing` (feature ids), `poison` and `odd` (feature ids that kill the worker or raise what is a bug,
+`quiet_s` after the unit has begun), and by unit index: `kill` and `retry` (how many times the worker dies or a passing error
+comes before it works), `broken` (a final error), `slow` (seconds).
 `analysis_error` fails the analysis, `analysis_kill` ends its process that many times.
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from swathe.engine.values import Analysis, Document, Stopped, UnitPlan, UnitReport, WorkUnit
+from swathe.engine.values import Analysis, Document, Stopped, Table, UnitPlan, UnitReport, WorkUnit
 from swathe.model.errors import SceneUnreadable, SourceError
 from swathe.model.statistical import StatisticsRequest
 from swathe.settings import Settings
@@ -43,16 +45,17 @@ class FakeEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if "analysis_error" in program:
             raise SourceError(program["analysis_error"])
-        size = program.get("features", 4)
+        size, first = program.get("features", 4), program.get("first", 0)
         units = tuple(
-            UnitPlan(index, np.arange(index * size, (index + 1) * size, dtype=np.int64), cells=100 * size)
+            UnitPlan(index, first + np.arange(index * size, (index + 1) * size, dtype=np.int64), cells=100 * size)
             for index in range(program.get("units", 3))
         )
         payload = json.dumps({**program, "folder": str(features.parent)}).encode()
-        return Analysis(features=size * len(units), scenes=2, units=units, cost_pu=1.5, payload=payload)
+        pu = program["pu"] * len(units) if "pu" in program else 1.5
+        return Analysis(features=size * len(units), scenes=2, units=units, cost_pu=pu, payload=payload)
 
     def make_unit(self, request: StatisticsRequest, analysis: Analysis, features: Path, index: int) -> WorkUnit:
-        assert features.read_bytes() == b"features"
+        assert features.is_file()
         ids = analysis.units[index].feature_ids
         names = tuple(f"name {number}" for number in ids)
         return WorkUnit(
@@ -64,24 +67,34 @@ class FakeEngine:
         unit: WorkUnit,
         *,
         deliver: Callable[[Sequence[Document]], None],
+        deliver_table: Callable[[Table], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[float], None] = lambda fraction: None,
     ) -> UnitReport:
         program: dict[str, Any] = json.loads(unit.payload)
         attempt = _count(Path(program["folder"]), f"unit-{unit.index}")
         key = str(unit.index)
+        ids = set(unit.feature_ids.tolist())
+        if ids & {*program.get("poison", ()), *program.get("odd", ())}:
+            time.sleep(program.get("quiet_s", 0))
+        if ids & set(program.get("poison", ())):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if ids & set(program.get("odd", ())):
+            raise ZeroDivisionError("a bug")
         if attempt <= program.get("kill", {}).get(key, 0):
             os.kill(os.getpid(), signal.SIGKILL)
         if attempt <= program.get("retry", {}).get(key, 0):
             raise SceneUnreadable("a scene cannot be read just now")
         if key in program.get("broken", {}):
             raise SourceError(program["broken"][key])
-        end = time.monotonic() + program.get("seconds", 0)
+        end = time.monotonic() + program.get("slow", {}).get(key, program.get("seconds", 0))
         while time.monotonic() < end:
             time.sleep(0.02)
             if should_stop():
                 raise Stopped("stopped")
         failing = set(program.get("failing", ()))
+        if deliver_table is not None:
+            deliver_table(Table(unit.index, b"rows"))
         failures = {fid: "no polygon" for fid in unit.feature_ids.tolist() if fid in failing}
         deliver(
             [
@@ -90,7 +103,7 @@ class FakeEngine:
             ]
         )
         done = len(unit.feature_ids) - len(failures)
-        return UnitReport(unit.index, done, len(failures), 0.25, failures, {"blocks": 3.0})
+        return UnitReport(unit.index, done, len(failures), program.get("pu", 0.25), failures, {"blocks": 3.0})
 
 
 def make_fake_engine(settings: Settings) -> FakeEngine:

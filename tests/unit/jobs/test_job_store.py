@@ -3,63 +3,26 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
+from jobs_store_parts import KEYS, ids, make_job, processing
 
 from swathe.jobs.clients import ClientStore, signing_key
-from swathe.jobs.database import open_database
+from swathe.jobs.database import DatabaseUnavailable, open_database
 from swathe.jobs.keys import KeyPairs
 from swathe.jobs.listing import list_jobs
-from swathe.jobs.records import PlannedJob, PlannedUnit, UnitResult
+from swathe.jobs.records import UnitResult, UnitRow
 from swathe.jobs.states import Effect, Event, Status, StoppedReason, UserAction
 from swathe.jobs.store import JobStore
 from swathe.model.errors import ActionNotPossible, NotFound, RequestInvalid, SettingsInvalid
 
-KEYS = KeyPairs(features={"accessKey": "A", "secretAccessKey": "hidden-key"})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(seconds=1)
-        return self.now
-
 
 @pytest.fixture
-def database(tmp_path):
+def file(tmp_path):
     database = open_database(tmp_path)
     yield database
     database.close()
-
-
-@pytest.fixture
-def store(database):
-    return JobStore(database, Clock())
-
-
-def make_job(store, project="p1", client="c1", description=None):
-    return store.create(client_id=client, project_id=project, request={"input": {}}, keys=KEYS, description=description)
-
-
-def make_plan(units=2, features=6):
-    ids = b"".join(number.to_bytes(8, "little") for number in range(features))
-    return PlannedJob(
-        features=units * features,
-        scenes=3,
-        estimated_pu=1.0,
-        payload=b"plan",
-        units=tuple(PlannedUnit(index, ids, 100) for index in range(units)),
-    )
-
-
-def processing(store, **plan):
-    job = make_job(store)
-    store.apply(job.id, Event.START)
-    store.save_analysis(job.id, make_plan(**plan))
-    return job.id
 
 
 def test_new_job_is_created_and_read_back(store):
@@ -92,23 +55,37 @@ def test_action_that_does_not_fit_changes_nothing(store):
     assert store.get(job.id) == job
 
 
-def test_units_are_recorded_once_and_the_last_one_ends_the_job(store):
+def test_units_are_recorded_once_and_the_job_ends_when_it_is_settled(store):
     job_id = processing(store)
     job, effects = store.record_unit(job_id, UnitResult(0, done=6, failed=0, cost_pu=0.5))
     assert (job.state.status, job.completion_percent, effects) == (Status.PROCESSING, 50.0, ())
     job, _ = store.record_unit(job_id, UnitResult(0, done=6, failed=0, cost_pu=0.5))
     assert (job.features_done, job.cost_pu) == (6, 0.5)
     assert [unit.index for unit in store.pending_units(job_id, 10)] == [1]
+    assert not store.is_finished(job_id)
+    assert store.settle(job_id)[1] == ()
     job, effects = store.record_unit(job_id, UnitResult(1, done=6, failed=0, cost_pu=0.25))
+    assert (job.state.status, job.completion_percent, effects) == (Status.PROCESSING, 99.9, ())
+    assert store.is_finished(job_id)
+    job, effects = store.settle(job_id)
     assert (job.state.status, job.completion_percent, job.cost_pu) == (Status.DONE, 100.0, 0.75)
     assert effects == (Effect.FORGET,)
+    assert not store.is_finished(job_id)
 
 
-def test_keys_are_kept_until_the_end_and_no_longer(store, tmp_path):
+def test_keys_are_kept_until_the_end_and_no_longer(store):
     job_id = processing(store, units=1)
     assert store.keys(job_id) == KEYS
-    store.record_unit(job_id, UnitResult(0, done=6, failed=0))
+    store.apply(job_id, Event.FAILED, error="no more")
     assert store.keys(job_id) == KeyPairs()
+
+
+def test_keys_are_nowhere_in_the_files_after_the_end(file, tmp_path):
+    store = JobStore(file)
+    job_id = processing(store, units=1)
+    assert any(b"hidden-key" in file.read_bytes() for file in tmp_path.iterdir())
+    store.record_unit(job_id, UnitResult(0, done=6, failed=0))
+    store.settle(job_id)
     store.database.shred()
     for file in tmp_path.iterdir():
         assert b"hidden-key" not in file.read_bytes()
@@ -147,15 +124,27 @@ def test_stopped_job_goes_on_with_its_pending_units(store):
     assert [unit.index for unit in store.pending_units(job_id, 10, after=0)] == [2]
 
 
+def test_how_much_of_a_unit_is_delivered_is_kept_and_only_grows(store):
+    job_id = processing(store)
+    store.record_progress(job_id, 10, {0: 4, 1: 2})
+    store.record_progress(job_id, 10, {0: 3})
+    store.record_unit(job_id, UnitResult(1, done=6, failed=0))
+    store.record_progress(job_id, 10, {1: 5})
+    assert [(unit.index, unit.delivered) for unit in store.pending_units(job_id, 10)] == [(0, 4)]
+
+
 def test_attempts_are_counted(store):
     job_id = processing(store)
-    assert [store.add_attempt(job_id, 1), store.add_attempt(job_id, 1)] == [1, 2]
-    assert [unit.attempts for unit in store.pending_units(job_id, 10)] == [0, 2]
+    assert store.add_attempt(job_id, 1) == UnitRow(1, features=6, cells=100, attempts=1, lost=0)
+    assert store.add_attempt(job_id, 1, lost=True) == UnitRow(1, features=6, cells=100, attempts=2, lost=1)
+    assert [(unit.attempts, unit.lost) for unit in store.pending_units(job_id, 10)] == [(0, 0), (2, 1)]
+    with pytest.raises(NotFound):
+        store.add_attempt(job_id, 7)
 
 
 def test_plan_is_read_back(store):
     job_id = processing(store, units=2, features=1)
-    assert store.analysis(job_id) == (b"plan", ((0, bytes(8), 100), (1, bytes(8), 100)))
+    assert store.analysis(job_id) == (b"plan", ((0, ids(0), 100), (1, ids(1), 100)))
 
 
 def test_job_belongs_to_one_server_until_its_lease_is_over(store):
@@ -192,52 +181,71 @@ def test_only_jobs_at_work_are_claimed(store):
 
 
 def test_pages_follow_one_another_while_jobs_are_added(store, database):
-    ids = [make_job(store).id for _ in range(5)]
+    made = [make_job(store).id for _ in range(5)]
     page = list_jobs(database, "p1", count=2)
     seen = [job.id for job in page.jobs]
     make_job(store)
     while page.next_token:
         page = list_jobs(database, "p1", count=2, token=page.next_token)
         seen += [job.id for job in page.jobs]
-    assert seen[:5] == ids
+    assert seen[:5] == made
     assert len(seen) == len(set(seen)) == 6
+
+
+def test_operators_list_the_jobs_of_all_projects(store, database):
+    made = [make_job(store, project=project).id for project in ("p1", "p2")]
+    assert [job.id for job in list_jobs(database).jobs] == made
+    assert [job.id for job in list_jobs(database, kind="statistics").jobs] == made
+    assert list_jobs(database, kind="process").jobs == ()
 
 
 def test_list_can_be_sorted_and_searched(store, database):
     first, second = make_job(store, description="apples & pears").id, make_job(store, description="plums_").id
     make_job(store, project="p2")
     store.apply(second, Event.ANALYSE)
-    ids = lambda **how: [job.id for job in list_jobs(database, "p1", **how).jobs]  # noqa: E731
-    assert ids() == ids(sort="created:asc") == [first, second]
-    assert ids(sort="created:desc") == [second, first]
-    assert ids(sort="status") == [second, first]
-    assert ids(sort="status:desc") == [first, second]
-    assert ids(search="PLUM") == ids(search="s_") == [second]
-    assert ids(search="apples & nothing | analysing") == [second]
-    assert ids(client_id="nobody") == []
+    found = lambda **how: [job.id for job in list_jobs(database, "p1", **how).jobs]  # noqa: E731
+    assert found() == found(sort="created:asc") == [first, second]
+    assert found(sort="created:desc") == [second, first]
+    assert found(sort="status") == [second, first]
+    assert found(sort="status:desc") == [first, second]
+    assert found(search="PLUM") == found(search="s_") == [second]
+    assert found(search="apples & nothing | analysing") == [second]
+    assert found(client_id="nobody") == []
     for how in ({"sort": "colour"}, {"token": "!!"}, {"token": "WyJ4Il0"}):
         with pytest.raises(RequestInvalid):
             list_jobs(database, "p1", **how)
 
 
-def test_database_is_for_its_owner_alone(tmp_path, store):
-    make_job(store)
+def test_database_is_for_its_owner_alone(tmp_path, file):
+    make_job(JobStore(file))
     for file in tmp_path.iterdir():
         assert stat.S_IMODE(os.stat(file).st_mode) == 0o600, file
 
 
-def test_commit_survives_the_connection(tmp_path, store):
+def test_file_that_is_removed_while_it_is_used_is_not_made_anew(tmp_path, file):
+    store = JobStore(file)
+    file.close()
+    (tmp_path / "swathe.sqlite").unlink()
+    with pytest.raises(DatabaseUnavailable, match="unable to open"):
+        store.counts()
+    assert not (tmp_path / "swathe.sqlite").exists()
+
+
+def test_home_may_have_any_name(tmp_path):
+    home = tmp_path / "a b%20?x=1#ü"
+    home.mkdir()
+    database = open_database(home)
+    job = make_job(JobStore(database))
+    database.close()
+    assert JobStore(open_database(home)).get(job.id) == job
+    assert (home / "swathe.sqlite").stat().st_size > 0
+
+
+def test_commit_survives_the_connection(place, store):
     job_id = processing(store)
-    other = open_database(tmp_path)
+    other = open_database(place.home, place.url)
     assert JobStore(other).get(job_id).features_total == 12
     other.close()
-
-
-def test_newer_schema_is_refused(tmp_path, database):
-    with database.write() as connection:
-        connection.exec_driver_sql("UPDATE schema_version SET version = 99")
-    with pytest.raises(SettingsInvalid, match="schema version 99"):
-        open_database(tmp_path)
 
 
 def test_unusable_database_is_a_sentence(tmp_path):
@@ -258,8 +266,8 @@ def test_client_is_known_by_its_secret_alone(database):
     assert clients.check_secret(client.id, secret) is None
 
 
-def test_secret_is_not_in_the_database(database, tmp_path):
-    _, secret = ClientStore(database).create("me")
+def test_secret_is_not_in_the_database(file, tmp_path):
+    _, secret = ClientStore(file).create("me")
     assert all(secret.encode() not in file.read_bytes() for file in tmp_path.iterdir())
 
 

@@ -92,7 +92,9 @@ def test_what_a_store_answers_is_named_by_its_code_only() -> None:
     )
     error = explain(PermissionError(answer), "s3://b/k", "read")
     assert isinstance(error, AccessDenied)
-    assert error.message == "s3://b/k cannot be read: the access key is not known there (InvalidAccessKeyId)"
+    assert error.message == (
+        "s3://b/k cannot be read: the access key is not known there; check it and the endpoint (InvalidAccessKeyId)"
+    )
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])

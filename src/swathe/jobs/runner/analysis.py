@@ -32,7 +32,7 @@ class AnalysisEnded:
 class _Order:
     job_id: str
     preparation: Preparation
-    kept: tuple[bytes, tuple[tuple[int, bytes, int], ...]] | None
+    kept: bytes | None
 
 
 class Analyst:
@@ -51,11 +51,9 @@ class Analyst:
         """Orders an analysis."""
         self._orders.put(_Order(job_id, preparation, None))
 
-    def restore(
-        self, job_id: str, preparation: Preparation, payload: bytes, units: tuple[tuple[int, bytes, int], ...]
-    ) -> None:
-        """Orders that a job's files are made again."""
-        self._orders.put(_Order(job_id, preparation, (payload, units)))
+    def restore(self, job_id: str, preparation: Preparation, payload: bytes) -> None:
+        """Orders that a job's files are made again; `payload` is the plan's."""
+        self._orders.put(_Order(job_id, preparation, payload))
 
     def close(self) -> None:
         """Ends the thread and the analysis under way, which reports nothing any more."""
@@ -96,7 +94,7 @@ class Analyst:
         try:
             if order.kept is None:
                 return AnalysisEnded(order.job_id, plan=child.call(prepare.analyse, order.preparation))
-            child.call(prepare.restore, order.preparation, *order.kept)
+            child.call(prepare.restore, order.preparation, order.kept)
             return AnalysisEnded(order.job_id)
         finally:
             with self._lock:

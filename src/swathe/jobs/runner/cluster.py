@@ -2,75 +2,84 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask
-from distributed import Client, LocalCluster, get_worker
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
-from distributed.security import Security
 
-from swathe.jobs import tasks
+from swathe.jobs.child import keep_interrupts_out
+from swathe.jobs.runner import remote
+from swathe.jobs.runner.connection import Connection
 from swathe.jobs.tasks import UnitOutcome, UnitTask
-from swathe.model.errors import SwatheError
 from swathe.settings import DaskSettings
 
 LOG = logging.getLogger(__name__)
 
 WORKER_LOST = "the worker process was ended while it worked on this, most likely for want of memory"
-_COUNT_AGE_S = 2.0
-_CLOSE_S = 5.0
-_CONNECT_S = 3.0
-_PROGRESS_TOPIC = "swathe-progress"
-_PROGRESS_EVERY_S = 0.5
-
-# Workers hold no results, so Dask's spilling and pausing would only stop them for good; the limit itself stays.
-_CONFIG = {
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.work-stealing": True,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 0.95,
-    "distributed.worker.multiprocessing-method": "spawn",
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.daemon": True,
-    # Dask's own HTTP pages: nobody looks at them, and they tell every local user about the work.
-    "distributed.scheduler.http.routes": [],
-    "distributed.worker.http.routes": [],
-    "distributed.admin.low-level-log-length": 100,
-    "distributed.admin.log-length": 100,
-    "distributed.admin.system-monitor.log-length": 60,
-}
+_LOOK_S = 0.5
+_RETRY_S = 1.0
+_REMEMBER_S = 10.0
+_SHORT_S = 30.0
+_GATHER_S = 10.0
+_JOIN_S = 10.0
+_NANNY_S = 2.0
 
 
-class ClusterUnavailable(SwatheError):
-    """There is nowhere to run units now; later there may be."""
+class Loss(Enum):
+    """What a worker's death has to do with a unit that was on it.
 
-    retryable = True
+    NONE: its worker lives. CULPRIT: it was at work there, and no other unit. INNOCENT: another was at work, this one
+    waited its turn. SUSPECT: it cannot be told. MACHINE: the process that watches the worker is gone with it. CLUSTER: the
+    cluster failed, not the worker.
+    """
+
+    NONE = "NONE"
+    CULPRIT = "CULPRIT"
+    INNOCENT = "INNOCENT"
+    SUSPECT = "SUSPECT"
+    MACHINE = "MACHINE"
+    CLUSTER = "CLUSTER"
+
+
+OnEnd = Callable[[UnitOutcome, Loss], None]
+
+
+@dataclass
+class _Flight:
+    """A task in the cluster. `worker` is the address where it was begun, as far as that has been told."""
+
+    index: int
+    on_end: OnEnd
+    future: Any = field(default=None, repr=False)
+    worker: str | None = None
+    progress: float = 0.0
+    delivered: int = 0
 
 
 class Cluster:
-    """Runs unit tasks and tells how each went. Started by the first use; may be closed and started again."""
+    """Runs unit tasks and reports each just once. Connects by itself, and again whenever the connection is lost."""
 
     def __init__(self, settings: DaskSettings, scratch: Path) -> None:
         self.settings = settings
         self._scratch = scratch
-        self._local: Any = None
-        self._client: Any = None
-        self._futures: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._counted = (0.0, 0)
-        self._progress: dict[str, float] = {}
+        self._connection: Connection | None = None
+        self._threads = 0
+        self._flights: dict[str, _Flight] = {}
+        self._deaths: dict[str, tuple[float, frozenset[str]]] = {}
+        self._died_at = 0.0
+        self._keeper: threading.Thread | None = None
+        self._closing = threading.Event()
 
     @property
     def is_embedded(self) -> bool:
@@ -79,182 +88,204 @@ class Cluster:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has been started."""
-        return self._client is not None
+        """Whether it has been started and not closed; it may be looking for its scheduler."""
+        return self._keeper is not None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a scheduler."""
+        return self._connection is not None
 
     def start(self) -> None:
-        """Starts the embedded cluster or connects to the configured one; nothing when that is done.
-
-        Raises:
-            ClusterUnavailable: no worker can be started, or the scheduler does not answer.
-        """
-        if self._client is not None:
-            return
-        try:
-            self._client = self._start_embedded() if self.is_embedded else self._connect()
-            self._client.subscribe_topic(_PROGRESS_TOPIC, self._note_progress)
-        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
-            self.close()
-            where = (
-                "The embedded Dask cluster cannot be started" if self.is_embedded else "The scheduler does not answer"
+        """Begins to start or connect, and returns at once; nothing when that was done before."""
+        if self._keeper is None:
+            self._closing = threading.Event()
+            self._keeper = threading.Thread(
+                target=self._keep, args=(self._closing,), name="cluster-keeper", daemon=True
             )
-            raise ClusterUnavailable(f"{where}: {error}") from None
-
-    def _connect(self) -> Any:
-        address = self.settings.scheduler
-        return Client(address, set_as_default=False, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
-
-    def _start_embedded(self) -> Any:
-        threads = str(self.settings.threads_per_worker)
-        environment = dict.fromkeys(("GDAL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), threads)
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-        dask.config.set({**_CONFIG, "distributed.nanny.pre-spawn-environ": _pre_spawn(environment)})
-        self._local = LocalCluster(  # type: ignore[no-untyped-call]
-            processes=True,
-            n_workers=self.settings.workers,
-            threads_per_worker=self.settings.threads_per_worker,
-            memory_limit=self.settings.memory_limit,
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            local_directory=str(self._scratch),
-            silence_logs=logging.CRITICAL,
-            # The scheduler runs whatever it is sent, so only this process tree may talk to it, not every local user.
-            security=Security.temporary(),  # type: ignore[no-untyped-call]
-            host="127.0.0.1",
-        )
-        return Client(self._local, set_as_default=False)  # type: ignore[no-untyped-call]
+            self._keeper.start()
 
     def slots(self) -> int:
-        """How many tasks can run at the same time."""
-        if self._client is None:
-            return 0
-        if self.is_embedded:
-            return self.settings.workers * self.settings.threads_per_worker
-        counted, slots = self._counted
-        if time.monotonic() - counted > _COUNT_AGE_S:
-            with contextlib.suppress(OSError, TimeoutError):
-                slots = sum(self._client.nthreads().values())
-            self._counted = (time.monotonic(), slots)
-        return slots
+        """How many tasks can run at the same time now."""
+        return self._threads if self._connection is not None else 0
 
-    def submit(self, task: UnitTask, on_done: Callable[[UnitOutcome, bool], None]) -> str:
-        """Runs a task on some worker. `on_done` gets the outcome and whether its worker was lost, in another thread.
+    def new_key(self, run_id: str, index: int) -> str:
+        """A name for a task."""
+        return f"{remote.KEY_PREFIX}{run_id}-{index}-{uuid.uuid4().hex[:8]}"
 
-        Raises:
-            ClusterUnavailable: it has ended, or was never started.
-        """
-        key = f"unit-{task.run_id}-{task.index}-{uuid.uuid4().hex[:8]}"
-        try:
-            if self._client is None or self._client.status not in ("running", "connecting"):
-                raise RuntimeError("it is not running")
-            future = self._client.submit(_run_on_worker, task, key=key, pure=False)
-        except (OSError, RuntimeError) as error:
-            raise ClusterUnavailable(f"the cluster takes no work: {error}") from None
+    def submit(self, key: str, task: UnitTask, on_end: OnEnd) -> None:
+        """Runs a task on some worker; `on_end` hears how it went, in another thread or at once."""
+        flight = _Flight(task.index, on_end)
         with self._lock:
-            self._futures[key] = future
-
-        def done(future: Any) -> None:
-            outcome, lost = _read(future, task.index)
-            with self._lock:
-                self._futures.pop(key, None)
-                self._progress.pop(key, None)
-            on_done(outcome, lost)
-
-        future.add_done_callback(done)
-        return key
+            connection = self._connection
+            if connection is not None:
+                self._flights[key] = flight
+        if connection is None:
+            on_end(UnitOutcome(task.index, stopped=True), Loss.NONE)
+            return
+        try:
+            flight.future = connection.client.submit(remote.run_on_worker, task, key=key, pure=False)
+            flight.future.add_done_callback(partial(self._on_future, key))
+        except (OSError, RuntimeError) as error:
+            LOG.warning("the cluster takes no work: %s", error)
+            self._end(key, UnitOutcome(task.index, stopped=True))
 
     def progress(self, key: str) -> float:
         """How much of a task under way is done, as far as its worker has told."""
-        return self._progress.get(key, 0.0)
+        flight = self._flights.get(key)
+        return flight.progress if flight is not None else 0.0
 
-    def _note_progress(self, event: tuple[float, Any]) -> None:
-        key, fraction = event[1]
-        with self._lock:
-            if key in self._futures:
-                self._progress[key] = max(self._progress.get(key, 0.0), float(fraction))
+    def delivered(self, key: str) -> int:
+        """How many documents of a task under way are delivered, as far as its worker has told."""
+        flight = self._flights.get(key)
+        return flight.delivered if flight is not None else 0
 
     def stop_run(self, run_id: str) -> None:
         """Tells all workers that a run's tasks are to end; returns at once."""
-        if self._client is not None:
-            with contextlib.suppress(Exception):
-                self._client.run(_stop_run, run_id, wait=False, on_error="ignore")
+        if (connection := self._connection) is not None:
+            connection.later(connection.client._run, remote.stop_run, run_id, wait=False, on_error="ignore")
 
     def abandon(self, keys: list[str]) -> None:
-        """Lets go of tasks that do not end."""
+        """Lets go of tasks that nobody waits for any more.
+
+        Those that are being worked on are left to end by themselves, so that what one has delivered is still heard of.
+        """
         with self._lock:
-            futures = [self._futures.pop(key) for key in keys if key in self._futures]
-            for key in keys:
-                self._progress.pop(key, None)
-        if futures and self._client is not None:
-            with contextlib.suppress(Exception):
-                self._client.cancel(futures, asynchronous=False)
+            waiting = [key for key in keys if key in self._flights and self._flights[key].worker is None]
+            flights = [self._flights.pop(key) for key in waiting]
+        futures = [flight.future for flight in flights if flight.future is not None]
+        if futures and (connection := self._connection) is not None:
+            connection.later(connection.client._cancel, futures)
 
     def close(self) -> None:
         """Ends the embedded workers, busy or not; on a foreign cluster only lets go of the tasks."""
-        client, local = self._client, self._local
-        self._client = self._local = None
+        keeper, self._keeper = self._keeper, None
+        self._closing.set()
         with self._lock:
-            self._futures.clear()
-            self._progress.clear()
-        pids = _worker_pids(local)
-        for closing in (client, local):
-            if closing is not None:
-                with contextlib.suppress(Exception):
-                    closing.close(timeout=_CLOSE_S)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self._flights.clear()
+        if keeper is not None:
+            keeper.join(_JOIN_S)
+
+    # The keeper's thread
+
+    def _keep(self, closing: threading.Event) -> None:
+        keep_interrupts_out()
+        said = ""
+        while not closing.is_set():
+            try:
+                connection = self._connect()
+            except Exception as error:
+                # Dask has many ways of saying that there is nobody.
+                what = "cannot be started" if self.is_embedded else f"does not answer at {self.settings.scheduler}"
+                if said != (said := f"{what}: {error or type(error).__name__}"):
+                    LOG.warning("the %s %s", "embedded cluster" if self.is_embedded else "scheduler", said)
+                closing.wait(_RETRY_S)
+                continue
+            said = ""
+            try:
+                self._watch(connection, closing)
+            finally:
+                self._disconnect(connection)
+
+    def _connect(self) -> Connection:
+        if self.is_embedded:
+            connection = Connection.embedded(self.settings, self._scratch)
+        else:
+            connection = Connection.to_scheduler(self.settings)
+        connection.client.subscribe_topic(remote.PROGRESS_TOPIC, self._note_progress)
+        return connection
+
+    def _watch(self, connection: Connection, closing: threading.Event) -> None:
+        """Until the connection is lost, or an embedded cluster does not get its workers back."""
+        wanted = self.settings.workers * self.settings.threads_per_worker if self.is_embedded else 0
+        self._died_at = time.monotonic()
+        while not closing.is_set():
+            threads = connection.count_threads()
+            if threads is None:
+                LOG.warning("the scheduler is gone")
+                return
+            now = time.monotonic()
+            if threads >= wanted:
+                self._died_at = now
+            elif now - self._died_at > _SHORT_S:
+                LOG.warning("workers do not come back; the embedded cluster is started anew")
+                return
+            if threads < wanted:
+                connection.mend()
+            self._threads = threads
+            with self._lock:
+                self._connection = connection
+            closing.wait(_LOOK_S)
+
+    def _disconnect(self, connection: Connection) -> None:
+        with self._lock:
+            self._connection = None
+            keys = list(self._flights)
+        for key in keys:
+            self._end(key)
+        if self.is_embedded:
+            connection.close()
+        else:  # a client takes its time to see that nobody is there
+            threading.Thread(target=connection.close, name="cluster-leaver", daemon=True).start()
+
+    # Reports
+
+    def _note_progress(self, event: tuple[float, Any]) -> None:
+        key, worker, fraction, delivered = event[1]
+        with self._lock:
+            if (flight := self._flights.get(key)) is not None:
+                flight.worker = str(worker)
+                flight.progress = max(flight.progress, float(fraction))
+                flight.delivered = max(flight.delivered, int(delivered))
+
+    def _end(self, key: str, outcome: UnitOutcome | None = None, loss: Loss = Loss.NONE) -> None:
+        with self._lock:
+            flight = self._flights.pop(key, None)
+        if flight is not None:
+            flight.on_end(outcome or UnitOutcome(flight.index, stopped=True), loss)
+
+    def _on_future(self, key: str, future: Any) -> None:
+        flight = self._flights.get(key)
+        if flight is None:
+            return
+        index = flight.index
+        try:
+            outcome = future.result(timeout=_GATHER_S)
+        except KilledWorker as error:
+            self._end(key, UnitOutcome(index, error=WORKER_LOST, retryable=True), self._accuse(key, error))
+        except FutureCancelledError:
+            self._end(key)
+        except Exception as error:
+            LOG.warning("unit %d came back from the cluster with %s: %s", index, type(error).__name__, error)
+            text = f"the cluster lost the work ({type(error).__name__})"
+            self._end(key, UnitOutcome(index, error=text, retryable=True), Loss.CLUSTER)
+        else:
+            if isinstance(outcome, UnitOutcome):
+                self._end(key, outcome)
+            else:
+                text = "the cluster answered with something else"
+                self._end(key, UnitOutcome(index, error=text, retryable=True), Loss.CLUSTER)
+
+    def _accuse(self, key: str, error: KilledWorker) -> Loss:
+        """Whose fault a death was. All that were at work there are known with the first report of it."""
+        worker = error.last_worker
+        self._died_at = now = time.monotonic()
+        with self._lock:
+            self._deaths = {at: seen for at, seen in self._deaths.items() if now - seen[0] < _REMEMBER_S}
+            at_work = frozenset(key for key, flight in self._flights.items() if flight.worker == worker.address)
+            _, at_work = self._deaths.setdefault(worker.address, (now, at_work))
+        if not self.is_embedded and worker.nanny and not _answers(worker.nanny):
+            return Loss.MACHINE
+        if len(at_work) != 1 or worker.nthreads != 1:
+            return Loss.SUSPECT
+        return Loss.CULPRIT if key in at_work else Loss.INNOCENT
 
 
-def _worker_pids(local: Any) -> list[int]:
-    if local is None:
-        return []
-    pids = (getattr(nanny, "pid", None) for nanny in local.workers.values())
-    return [pid for pid in pids if isinstance(pid, int)]
-
-
-def _pre_spawn(environment: dict[str, str]) -> dict[str, Any]:
-    return {**dask.config.get("distributed.nanny.pre-spawn-environ", {}), **environment}
-
-
-def _read(future: Any, index: int) -> tuple[UnitOutcome, bool]:
+def _answers(address: str) -> bool:
+    """Whether somebody listens at a Dask address, such as `tcp://10.0.0.7:41234`."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        outcome = future.result(timeout=30)
-    except KilledWorker:
-        return UnitOutcome(index, error=WORKER_LOST, retryable=True), True
-    except FutureCancelledError:
-        return UnitOutcome(index, stopped=True), False
-    except Exception as error:
-        LOG.warning("unit %d came back from the cluster with %s: %s", index, type(error).__name__, error)
-        text = f"the cluster lost the work ({type(error).__name__})"
-        return UnitOutcome(index, error=text, retryable=True), False
-    if not isinstance(outcome, UnitOutcome):
-        return UnitOutcome(index, error="the cluster answered with something else", retryable=True), False
-    return outcome, False
-
-
-async def _stop_run(run_id: str) -> None:
-    """Runs in a worker, beside its task."""
-    tasks.stop_run(run_id)
-
-
-def _run_on_worker(task: UnitTask) -> UnitOutcome:
-    """Runs in a worker. The task ends as well when the cluster no longer wants it, as after its server's death."""
-    try:
-        worker = get_worker()
-        key = worker.get_current_task()
-    except (ValueError, KeyError):
-        return tasks.run_unit(task)
-
-    def is_cancelled() -> bool:
-        state = worker.state.tasks.get(key)
-        return state is None or state.state == "cancelled"
-
-    told_at = time.monotonic()
-
-    def on_progress(fraction: float) -> None:
-        nonlocal told_at
-        if (now := time.monotonic()) - told_at > _PROGRESS_EVERY_S:
-            told_at = now
-            worker.log_event(_PROGRESS_TOPIC, (key, fraction))
-
-    return tasks.run_unit(task, is_cancelled=is_cancelled, on_progress=on_progress)
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_NANNY_S).close()
+    except (OSError, ValueError):
+        return False
+    return True

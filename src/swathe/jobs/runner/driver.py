@@ -1,65 +1,55 @@
 """Drives the jobs of this server: looks what the store says should run, and makes it so.
 
-One thread decides everything; analyses and units report to its queue. It looks at the store rather than being told, so
-a wish may come through any server, and a restart needs nothing special: what should run and does not is begun.
+One thread decides everything; analyses, units and publications report to its queue. It looks at the store rather than
+being told, so a wish may come through any server, and a restart needs nothing special: what should run and does not is
+begun. Nothing that it does waits for a cluster, an object store or a child process.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from swathe.jobs import prepare, states, tasks
-from swathe.jobs.child import Child, keep_interrupts_out
-from swathe.jobs.delivery import Delivery
+from swathe.jobs import prepare, states
+from swathe.jobs.child import keep_interrupts_out
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import Home
-from swathe.jobs.keys import join_secrets
+from swathe.jobs.logs import job_log
+from swathe.jobs.metrics import RunnerMetrics, RunnerState
 from swathe.jobs.prepare import Preparation
 from swathe.jobs.records import Job
 from swathe.jobs.runner.analysis import AnalysisEnded, Analyst
-from swathe.jobs.runner.cluster import Cluster, ClusterUnavailable
-from swathe.jobs.runner.run import BACKOFF_S, JobRun
-from swathe.jobs.states import Effect, Event, Status, UserAction
+from swathe.jobs.runner.cluster import Cluster, Loss
+from swathe.jobs.runner.finishing import PUBLISH_S, Finisher
+from swathe.jobs.runner.handing import Hander, UnitEnded
+from swathe.jobs.runner.publishing import PublicationEnded
+from swathe.jobs.runner.run import JobRun
+from swathe.jobs.states import ENDS, Effect, Event, Status, UserAction
 from swathe.jobs.store import JobStore
-from swathe.jobs.tasks import UnitInHand, UnitOnDisk, UnitOutcome, UnitTask
-from swathe.model.errors import NotFound, RequestInvalid, SwatheError
-from swathe.model.statistical import BatchStatisticsRequest
+from swathe.model.errors import NotFound, SwatheError
 from swathe.settings import Settings
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_ATTEMPTS = len(BACKOFF_S) + 1
-MAX_LOST = 3
 _TICK_S = 0.5
 _LEASE_S = 10.0
 _HALT_S = 1.5
 _IDLE_S = 300.0
-_PATIENCE_S = 2.0
+_SWEEP_S = 3600.0
+_TROUBLE_S = 1.0
 _BUFFER_UNITS = 64
 
-
-@dataclass(frozen=True)
-class _UnitEnded:
-    job_id: str
-    run_id: str
-    outcome: UnitOutcome
-    lost: bool
-
-
-_Report = AnalysisEnded | _UnitEnded | None
+_Report = AnalysisEnded | UnitEnded | PublicationEnded
 
 
 class JobRunner:
@@ -77,16 +67,19 @@ class JobRunner:
         self.settings = settings
         self.home = home
         self.store = store
+        self.metrics = RunnerMetrics()
         self._make_engine = make_engine
         self._cluster = cluster or Cluster(settings.dask, home.scratch)
-        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[_Report | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._owner = f"{socket.gethostname()}:{home.server_id}"
-        self._analyst: Analyst | None = None
         self._preparing: set[str] = set()
         self._runs: dict[str, JobRun] = {}
-        self._unit_maker: Child | None = None
-        self._idle_since = time.monotonic()
+        self._hander = Hander(self._cluster, store, self._runs, self._reports.put)
+        self._analyst: Analyst | None = None
+        self._finisher: Finisher | None = None
+        self._idle_since = self._looked_at = time.monotonic()
+        self._next_tick = self._next_sweep = 0.0
         self._thread = threading.Thread(target=self._work, name="job-runner", daemon=True)
 
     def start(self) -> None:
@@ -97,11 +90,21 @@ class JobRunner:
         """
         self.home.lock()
         self._analyst = Analyst(self._reports.put)
+        self._finisher = Finisher(self.store, self._reports.put)
         self._thread.start()
 
     def wake(self) -> None:
         """Has the runner look at the store now rather than within half a second."""
         self._reports.put(None)
+
+    def state(self) -> RunnerState:
+        """How the runner is now; for any thread."""
+        return RunnerState(
+            is_alive=self._thread.is_alive(),
+            seconds_since_look=time.monotonic() - self._looked_at,
+            units_in_flight=sum(len(run.in_flight) for run in list(self._runs.values())),
+            slots=self._cluster.slots(),
+        )
 
     def close(self) -> None:
         """Ends all work; jobs at work stay as they are and go on with the next start."""
@@ -109,72 +112,88 @@ class JobRunner:
         self.wake()
         if self._thread.is_alive():
             self._thread.join(10)
-        if self._analyst is not None:
-            self._analyst.close()
-        if self._unit_maker is not None:
-            self._unit_maker.kill()
+        for part in (self._analyst, self._finisher, self._hander.sender):
+            if part is not None:
+                part.close()
         for run in self._runs.values():
             self._cluster.stop_run(run.run_id)
         self._cluster.close()
-        self.store.release(self._owner)
+        with suppress(SQLAlchemyError):
+            self.store.release(self._owner)
         self.home.unlock()
 
     # The loop
 
     def _work(self) -> None:
         keep_interrupts_out()
-        next_tick = 0.0
+        report: _Report | None = None
         while not self._closing.is_set():
             try:
-                if (now := time.monotonic()) >= next_tick:
-                    next_tick = now + _TICK_S
-                    self._look(now)
-                self._hand_out(time.monotonic())
-                report = self._next_report(max(0.0, next_tick - time.monotonic()))
                 if report is None:
-                    next_tick = 0.0 if not self._closing.is_set() else next_tick
-                elif isinstance(report, AnalysisEnded):
-                    self._on_analysis(report)
-                    next_tick = 0.0
-                elif isinstance(report, _UnitEnded):
-                    self._on_unit(report, time.monotonic())
+                    report = self._turn()
+                if report is not None:
+                    self._on_report(report)
+                report = None
+            except SQLAlchemyError as error:
+                # What has been reported is kept until the store takes it; else a unit's work would be done again.
+                LOG.warning("the job store does not answer: %s; it is asked again", type(error).__name__)
+                self._closing.wait(_TROUBLE_S)
             except Exception:
-                # A bug or a database out of reach: nothing is lost, since the store says what is to be done.
-                LOG.exception("the job runner met an error; it goes on in five seconds")
-                self._closing.wait(5)
+                # A bug of ours: nothing is lost, since the store says what is to be done.
+                LOG.exception("the job runner met an error; it goes on")
+                report = None
+                self._closing.wait(5 * _TROUBLE_S)
 
-    def _next_report(self, timeout_s: float) -> AnalysisEnded | _UnitEnded | bool | None:
+    def _turn(self) -> _Report | None:
+        """Compares what should run with what does, twice a second or when woken; the next report, if there is one."""
+        if (now := time.monotonic()) >= self._next_tick:
+            self._look(now)
+            self._looked_at = now
+            self._next_tick = now + _TICK_S
+        self._hander.hand_out(time.monotonic())
         try:
-            return self._reports.get(timeout=timeout_s)
+            report = self._reports.get(timeout=max(0.0, self._next_tick - time.monotonic()))
         except queue.Empty:
-            return False
+            return None
+        if report is None or isinstance(report, AnalysisEnded):
+            self._next_tick = 0.0
+        return report
+
+    def _on_report(self, report: _Report) -> None:
+        if isinstance(report, AnalysisEnded):
+            self._on_analysis(report)
+        elif isinstance(report, UnitEnded):
+            self._on_unit(report, time.monotonic())
+        else:
+            self._on_publication(report, time.monotonic())
 
     def _look(self, now: float) -> None:
-        """Compares what should run with what does."""
+        """Begins what should run, ends what should not. Jobs whose lease was lost are no longer among those claimed."""
         at_work = {job.id: job for job in self.store.claim(self._owner, now_s=time.time(), lease_s=_LEASE_S)}
         for job_id in [job_id for job_id in self._runs if job_id not in at_work]:
             self._drop_run(job_id)
         for job in at_work.values():
             _, effects = states.apply(job.state, Event.RECOVERED)
+            run = self._runs.get(job.id)
             if job.id in self._preparing:
                 continue
             if Effect.RUN_ANALYSIS in effects:
                 self._guard(job.id, partial(self._begin_analysis, job))
-            elif Effect.HALT_UNITS in effects:
-                self._halt(job.id, now)
-            elif job.id not in self._runs:
-                self._guard(job.id, partial(self._begin_units, job))
-            elif self._runs[job.id].halting_since is not None:
-                self._halt(job.id, now)
-            elif self._runs[job.id].is_idle:
-                self._settle(job.id)
-            elif under_way := self._runs[job.id].cells_under_way(self._cluster.progress):
-                self.store.record_progress(job.id, under_way)
+            elif Effect.HALT_UNITS in effects or (run is not None and run.halting_since is not None):
+                self._guard(job.id, partial(self._halt, job.id, now))
+            elif run is None:
+                self._guard(job.id, partial(self._begin_units, job, now))
+            else:
+                self._guard(job.id, partial(self._tend, run, now))
         if at_work:
             self._idle_since = now
         elif self._cluster.is_running and now - self._idle_since > _IDLE_S:
             LOG.info("no job for %d s: the workers are ended", _IDLE_S)
+            self._hander.sender.rest()
             self._cluster.close()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_S
+            self._sweep()
 
     def _guard(self, job_id: str, action: Callable[[], T]) -> T | None:
         """Fails the job, not the runner, when the job cannot go on."""
@@ -182,164 +201,147 @@ class JobRunner:
             return action()
         except NotFound:
             self._drop_run(job_id)
-        except ClusterUnavailable as error:
-            LOG.warning("job %s waits: %s", job_id, error)
-            self._closing.wait(_PATIENCE_S)
         except SwatheError as error:
             self._fail(job_id, str(error))
         except SQLAlchemyError:
             raise
         except Exception:
             # One job that cannot be handled must not keep the others from running.
-            LOG.exception("job %s fails with a bug of ours", job_id)
+            job_log(LOG, job_id).exception("fails with a bug of ours")
             self._fail(job_id, "The job failed with an internal error")
         return None
+
+    def _sweep(self) -> None:
+        """Removes the files of jobs that have ended elsewhere."""
+        for job_id in self.home.job_ids():
+            if job_id in self._runs or job_id in self._preparing:
+                continue
+            try:
+                ended = self.store.get(job_id).state.status in ENDS
+            except NotFound:
+                ended = True
+            if ended:
+                self.home.forget(job_id)
 
     # Beginning
 
     def _begin_analysis(self, job: Job) -> None:
         if self._analyst is not None:
+            preparation = self._preparation(job)
             self._preparing.add(job.id)
-            self._analyst.analyse(job.id, self._preparation(job))
+            self._analyst.analyse(job.id, preparation)
         if job.state.user_action is UserAction.START:
             self._cluster.start()  # while the analysis runs, since the units come right after it
 
-    def _begin_units(self, job: Job) -> None:
+    def _begin_units(self, job: Job, now: float) -> None:
         preparation = self._preparation(job)
         if not prepare.is_prepared(preparation.folder):
             if self._analyst is not None:
                 self._preparing.add(job.id)
-                self._analyst.restore(job.id, preparation, *self.store.analysis(job.id))
+                self._analyst.restore(job.id, preparation, self.store.analysis(job.id)[0])
             return
         self._cluster.start()
-        LOG.info("job %s: processing, %d of %d features done", job.id, job.features_done, job.features_total)
-        self._runs[job.id] = JobRun(
+        job_log(LOG, job.id).info("processing, %d of %d features done", job.features_done, job.features_total)
+        run = self._runs[job.id] = JobRun(
             job.id,
-            lambda index, run_id, given_up: self._make_task(preparation, index, run_id, given_up),
+            job.project_id,
+            preparation,
+            job.estimated_pu / max(1, job.cells_total),
             lambda cursor: self.store.pending_units(job.id, _BUFFER_UNITS, after=cursor),
         )
+        run.finishing.next_at = now + PUBLISH_S
 
     def _preparation(self, job: Job) -> Preparation:
-        try:
-            whole = BatchStatisticsRequest.model_validate(join_secrets(job.request, self.store.keys(job.id)))
-        except ValidationError:  # whose text would hold the keys
-            raise RequestInvalid("The request as it was kept is not one that this version of Swathe takes") from None
-        request = {key: job.request[key] for key in ("input", "aggregation", "calculations") if key in job.request}
-        request["input"] = {key: value for key, value in request["input"].items() if key != "features"}
-        return Preparation(
-            settings=self.settings,
-            folder=self.home.job(job.id),
-            request=json.dumps(request),
-            features=whole.input.features.s3,
-            delivery=Delivery(self.settings.storage, whole.output.s3, job.id),
-            make_engine=self._make_engine,
-        )
-
-    def _make_task(self, preparation: Preparation, index: int, run_id: str, given_up: str | None) -> UnitTask:
-        source: UnitOnDisk | UnitInHand
-        if self._cluster.is_embedded:
-            source = UnitOnDisk(preparation.folder, preparation.request, index)
-        else:
-            if self._unit_maker is None:
-                self._unit_maker = Child("unit-maker")
-            what = (self.settings, preparation.folder, preparation.request, index, self._make_engine)
-            source = UnitInHand(self._unit_maker.call(tasks.make_unit, *what))
-        return UnitTask(run_id, index, source, preparation.delivery, self.settings, given_up, self._make_engine)
-
-    # Handing out
-
-    def _hand_out(self, now: float) -> None:
-        """Keeps two units per worker thread in flight: one at work and one ready, so that memory stays bounded.
-
-        The job with the fewest in flight comes first, so a small job passes through beside a large one.
-        """
-        runs = sorted(self._runs.values(), key=lambda run: len(run.in_flight))
-        in_flight = sum(len(run.in_flight) for run in runs)
-        suspicious = [run for run in runs if run.suspects and run.halting_since is None]
-        if suspicious:
-            if not in_flight and (index := suspicious[0].next_suspect()) is not None:
-                self._submit(suspicious[0], index)
-            return
-        free = 2 * self._cluster.slots() - in_flight if runs else 0
-        while free > 0:
-            submitted = 0
-            for run in runs:
-                if run.job_id in self._runs and free > submitted and (index := run.next_unit(now)) is not None:
-                    self._submit(run, index)
-                    submitted += 1
-            free -= submitted
-            if not submitted:
-                return
-
-    def _submit(self, run: JobRun, index: int) -> None:
-        def report(outcome: UnitOutcome, lost: bool) -> None:
-            self._reports.put(_UnitEnded(run.job_id, run.run_id, outcome, lost))
-
-        task = self._guard(run.job_id, lambda: run.task(index))
-        if task is None:
-            return
-        try:
-            run.in_flight[index] = self._cluster.submit(task, report)
-        except ClusterUnavailable as error:
-            LOG.warning("the cluster is started anew: %s", error)
-            self._cluster.close()
-            for job_id in list(self._runs):
-                self._drop_run(job_id)
+        keys = self.store.keys(job.id)
+        return Preparation.of(job, keys, self.settings, self.home.job(job.id), self._make_engine)
 
     # Reports
 
     def _on_analysis(self, ended: AnalysisEnded) -> None:
         self._preparing.discard(ended.job_id)
         if ended.error is not None:
-            self._fail(ended.job_id, ended.error)
+            self._guard(ended.job_id, partial(self._fail, ended.job_id, ended.error))
         elif (plan := ended.plan) is not None:
-            LOG.info(
-                "job %s: %d features, %d scenes, %d units", ended.job_id, plan.features, plan.scenes, len(plan.units)
-            )
-            self._guard(ended.job_id, lambda: self.store.save_analysis(ended.job_id, plan))
+            job = self._guard(ended.job_id, lambda: self.store.get(ended.job_id))
+            if job is None or job.state.status is not Status.ANALYSING or not self._is_mine(job):
+                return
+            text = "%d features, %d scenes, %d units"
+            job_log(LOG, job.id).info(text, plan.features, plan.scenes, len(plan.units))
+            self._guard(job.id, lambda: self.store.save_analysis(job.id, plan))
 
-    def _on_unit(self, ended: _UnitEnded, now: float) -> None:
+    def _on_unit(self, ended: UnitEnded, now: float) -> None:
         outcome, index = ended.outcome, ended.outcome.index
         if outcome.bug is not None:
-            LOG.error("job %s unit %d failed with a bug of ours\n%s", ended.job_id, index, outcome.bug)
+            job_log(LOG, ended.job_id, index).error("failed with a bug of ours\n%s", outcome.bug)
         run = self._runs.get(ended.job_id)
         if run is not None and run.run_id != ended.run_id:
             run = None
-        if run is not None:
-            run.in_flight.pop(index, None)
-            if outcome.result is not None:
-                run.cells.pop(index, None)
+        if run is not None and index in run.in_flight:
+            is_lost = ended.loss in (Loss.CULPRIT, Loss.SUSPECT, Loss.INNOCENT)
+            self.metrics.unit_ended(run.preparation.kind, outcome, lost=is_lost)
         if (result := outcome.result) is not None:
-            if run is not None:
-                run.suspects.discard(index)
+            # Whoever drives the job now: the results are delivered, and the store takes a unit once.
             recorded = self._guard(ended.job_id, lambda: self.store.record_unit(ended.job_id, result))
-            if recorded is not None and recorded[0].state.status is not Status.PROCESSING:
-                self._after(ended.job_id, recorded[1])
+            if run is not None:
+                run.forget(index)
+                run.finishing.changed = True
+                if recorded is not None and recorded[0].state.status is not Status.PROCESSING:
+                    self._after(ended.job_id, recorded[1])
+                    return
         elif run is not None:
-            self._on_failure(run, ended, now)
+            reason = self._guard(ended.job_id, lambda: self._hander.on_failure(run, ended, now))
+            run.in_flight.pop(index, None)
+            if reason is not None:
+                self._fail(ended.job_id, reason)
+                return
         if run is not None and run.halting_since is not None and not run.in_flight:
-            self._halt(run.job_id, now)
+            self._guard(run.job_id, partial(self._halt, run.job_id, now))
+        elif run is not None and run.is_idle:
+            self._guard(run.job_id, partial(self._tend, run, now))
 
-    def _on_failure(self, run: JobRun, ended: _UnitEnded, now: float) -> None:
-        """Decides whether a unit is tried again, given up, or takes the job with it."""
-        outcome, index = ended.outcome, ended.outcome.index
-        reason = outcome.error or "it failed without a reason"
-        run.suspects.discard(index)
-        if outcome.stopped:
-            if run.halting_since is None:
-                run.try_later(index, 1, now)
+    def _on_publication(self, ended: PublicationEnded, now: float) -> None:
+        run = self._runs.get(ended.job_id)
+        if run is not None and run.run_id != ended.run_id:
+            run = None
+        if self._finisher is None:
             return
-        LOG.warning("job %s unit %d: %s", run.job_id, index, reason)
-        attempts = self.store.add_attempt(run.job_id, index)
-        is_final = not outcome.retryable or attempts >= (MAX_LOST if ended.lost else MAX_ATTEMPTS)
-        if is_final and (outcome.at_delivery or index in run.given_up):
-            self._fail(run.job_id, reason)
-        elif ended.lost and not is_final:
-            run.suspects.add(index)
-        elif is_final:
-            run.give_up(index, reason, now)
-        else:
-            run.try_later(index, attempts, now)
+        reason = self._finisher.on_ended(run, ended, now)
+        if reason is not None:
+            self._guard(ended.job_id, partial(self._fail, ended.job_id, reason))
+        elif run is not None and ended.final and ended.error is None:
+            self._guard(run.job_id, lambda: self._after(run.job_id, self.store.settle(run.job_id)[1]))
+        elif run is not None and run.is_idle:
+            self._guard(run.job_id, partial(self._tend, run, now))
+
+    # While units run
+
+    def _tend(self, run: JobRun, now: float) -> None:
+        """Looks after a run: its progress, its budget, the output folder, its end."""
+        if run.is_short_of_pu and not run.in_flight:
+            self._on_empty_purse(run)
+        elif not run.is_idle:
+            delivered = run.note_delivered(self._cluster.delivered)
+            if (under_way := run.cells_under_way(self._cluster.progress)) or delivered:
+                self.store.record_progress(run.job_id, under_way, delivered)
+            if self._finisher is not None:
+                self._finisher.tend(run, now)
+        elif not self.store.is_finished(run.job_id):
+            self._drop_run(run.job_id)  # a report got lost: the next run finds the unit pending
+        elif self._finisher is not None:
+            self._finisher.finish(run, now)
+
+    def _on_empty_purse(self, run: JobRun) -> None:
+        """Stops a job whose next unit costs more than its project has left, unless there is more by now."""
+        index = min(run.suspects or run.waiting, default=None)
+        if index is None or self._hander.fits_budget(run, index):
+            run.is_short_of_pu = False
+            return
+        budget = self.store.budget(run.project_id)
+        error = (
+            f"The project has spent {budget.spent_pu:.2f} of its {budget.limit_pu or 0:.2f} processing units;"
+            f" the next unit of work needs about {run.estimated_pu(index):.2f}. Raise the budget and START again"
+        )
+        self._after(run.job_id, self.store.apply(run.job_id, Event.OUT_OF_PU, error=error)[1])
 
     # Ending
 
@@ -354,34 +356,38 @@ class JobRunner:
                 return
             self._drop_run(job_id)
         if self.store.get(job_id).state.status is Status.PROCESSING:
-            job, _ = self.store.apply(job_id, Event.HALTED)
-            LOG.info("job %s: %s", job_id, "stopped" if job.state.user_action is UserAction.STOP else "goes on")
-            self.wake()
-
-    def _settle(self, job_id: str) -> None:
-        job, effects = self.store.settle(job_id)
-        if job.state.status is not Status.PROCESSING:
-            self._after(job_id, effects)
-        else:
-            # A report got lost, as when the database could not be written to: the next run finds the unit pending.
-            self._drop_run(job_id)
+            job, effects = self.store.apply(job_id, Event.HALTED)
+            if job.state.status is Status.STOPPED:
+                self._after(job_id, effects)
+            else:
+                job_log(LOG, job_id).info("goes on")
+                self.wake()
 
     def _fail(self, job_id: str, reason: str) -> None:
         job = self.store.get(job_id)
         event = {Status.ANALYSING: Event.ANALYSIS_FAILED, Status.PROCESSING: Event.FAILED}.get(job.state.status)
-        if event is not None:
+        if event is not None and self._is_mine(job):
             self._after(job_id, self.store.apply(job_id, event, error=reason)[1])
+        else:
+            self._drop_run(job_id)
 
     def _after(self, job_id: str, effects: tuple[Effect, ...]) -> None:
         """Carries out what follows the end of a job's work."""
-        LOG.info("job %s: %s", job_id, self.store.get(job_id).state.status)
+        job = self.store.get(job_id)
+        job_log(LOG, job_id).info("%s%s", job.state.status, f" ({job.state.error})" if job.state.error else "")
         self._drop_run(job_id)
         if Effect.FORGET in effects:
             self.home.forget(job_id)
             self.store.database.shred()
+        elif job.state.status is Status.STOPPED and self._finisher is not None:
+            self._finisher.leave(job_id, self._preparation(job))
 
     def _drop_run(self, job_id: str) -> None:
         run = self._runs.pop(job_id, None)
         if run is not None and run.in_flight:
             self._cluster.stop_run(run.run_id)
             self._cluster.abandon(list(run.in_flight.values()))
+
+    def _is_mine(self, job: Job) -> bool:
+        """Whether this server may decide about a job: nobody else has taken it over since."""
+        return job.lease_owner in (None, self._owner)

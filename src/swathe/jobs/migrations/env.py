@@ -1,0 +1,8 @@
+"""Alembic's entry: runs the revisions on the connection that it is given, within that connection's transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+context.run_migrations()
