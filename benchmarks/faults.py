@@ -29,8 +29,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from faults_parts.http import Http
 from faults_parts.postgres import serve_postgres
-from faults_parts.world import BUCKET, KEY, SECRET, Http, Shape, World
+from faults_parts.world import BUCKET, KEY, SECRET, Shape, World
 from main_job_parts.inputs import Inputs, make_inputs
 from main_job_parts.jobs import Job
 from main_job_parts.scenes import Storage
@@ -54,7 +55,7 @@ def main() -> int:
         world = World(work, shape, inputs.config.read_text())
         stack.callback(world.close)
         world.supervisor.begin()
-        http = Http(world)
+        http = Http(world.url, world.client)
         features = world.put(inputs.features, "parcels.gpkg")
         killer = Killer(world, options)
         problems: list[str] = []

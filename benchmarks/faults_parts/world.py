@@ -8,13 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
 from faults_parts.proxy import Proxy
 from faults_parts.supervised import Supervised, Supervisor
@@ -22,7 +19,6 @@ from faults_parts.supervised import Supervised, Supervisor
 BUCKET = "results"
 KEY, SECRET = "faults-key", "faults-secret-of-the-store"
 BIN = Path(sys.executable).parent
-_OPENER = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -96,50 +92,6 @@ class World:
     def close(self) -> None:
         """Ends everything."""
         self.supervisor.close()
-
-
-class Http:
-    """Asks the servers as a client does that tries again when nobody answers."""
-
-    def __init__(self, world: World) -> None:
-        self._url = world.url
-        self._client = world.client
-        self._token = ""
-        self.refused = 0
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer, decoded; None for an empty one.
-
-        Raises:
-            OSError: nobody answers now.
-        """
-        from urllib.error import HTTPError
-        from urllib.parse import urlencode
-        from urllib.request import Request
-
-        if not self._token:
-            form = {"grant_type": "client_credentials", "client_id": self._client[0], "client_secret": self._client[1]}
-            request = Request(f"{self._url}/oauth/token", data=urlencode(form).encode(), method="POST")
-            with _OPENER.open(request, timeout=10) as answer:
-                self._token = json.load(answer)["access_token"]
-        headers = {"authorization": f"Bearer {self._token}", "content-type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self._url}/api/v1/statistics/batch{path}", data=data, headers=headers, method=method)
-        try:
-            with _OPENER.open(request, timeout=10) as answer:
-                text = answer.read()
-        except HTTPError as error:
-            raise SystemExit(f"{method} {path}: {error.code} {error.read().decode()}") from None
-        return json.loads(text) if text else None
-
-    def ask_until(self, method: str, path: str, body: Any = None) -> Any:
-        """As `ask`, again and again until somebody answers."""
-        while True:
-            try:
-                return self.ask(method, path, body)
-            except (OSError, HTTPException):  # nobody there, or killed in the middle of its answer
-                self.refused += 1
-                time.sleep(0.2)
 
 
 def free_port() -> int:
