@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -40,6 +41,7 @@ _POLL_S = 0.5
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     options = _options()
     job = Job("faults", Storage(options.size, seed=options.seed), options.parcels, options.dates, 2)
     with ExitStack() as stack:
