@@ -278,7 +278,8 @@ def test_published_client_makes_a_job_from_a_statistical_request_and_stops_it(
         ),
         input_data=[
             sentinelhub.SentinelHubStatistical.input_data(
-                sentinelhub.DataCollection.SENTINEL2_L2A.define_from("here", service_url=server.url), maxcc=0.8
+                sentinelhub.DataCollection.SENTINEL2_L2A.define_from(f"S2 at {server.url}", service_url=server.url),
+                maxcc=0.8,
             )
         ],
         bbox=sentinelhub.BBox((500_000, 5_000_000, 500_100, 5_000_100), crs=sentinelhub.CRS("32633")),

@@ -90,7 +90,7 @@ def make_render(
         evalscript=NDVI,
         input_data=[
             sentinelhub.SentinelHubRequest.input_data(
-                sentinelhub.DataCollection.SENTINEL2_L2A.define_from("here", service_url=server.url),
+                sentinelhub.DataCollection.SENTINEL2_L2A.define_from(f"S2 at {server.url}", service_url=server.url),
                 time_interval=("2020-06-01", "2020-06-30"),
             )
         ],
