@@ -110,6 +110,14 @@ class ResultSettings(Section):
     execution_database: bool = True
 
 
+class ServiceSettings(Section):
+    """The services that answer at once, and Async Process: how many processes compute, with how many threads each."""
+
+    processes: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1)
+    threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1)
+    async_processes: int = Field(default=1, ge=1)
+
+
 class RetentionSettings(Section):
     """After how many days without activity a request is deleted; its results stay. The provider's numbers."""
 
@@ -134,6 +142,12 @@ class LimitSettings(Section):
     script_s_per_million_cells: float = Field(default=30.0, gt=0)
     script_heap_bytes: int = Field(default=512 * 2**20, ge=2**26)
     script_process_bytes: int = Field(default=2 * 2**30, ge=2**30)
+    image_px: int = Field(default=2_500, ge=1)
+    async_image_px: int = Field(default=10_000, ge=1)
+    answer_s: float = Field(default=120.0, gt=0)
+    async_answer_s: float = Field(default=6 * 3600.0, gt=0)
+    requests_waiting: int = Field(default=50, ge=0)
+    async_requests: int = Field(default=100, ge=1)
     unit_cells: int = Field(default=8_000_000, ge=1)
     unit_bytes: int = Field(default=320 * 2**20, ge=2**20)
     unit_rows: int = Field(default=1_500_000, ge=1)
@@ -147,6 +161,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     retention: RetentionSettings = RetentionSettings()
     dask: DaskSettings = Field(default_factory=DaskSettings)
+    services: ServiceSettings = Field(default_factory=ServiceSettings)
     limits: LimitSettings = LimitSettings()
     results: ResultSettings = ResultSettings()
     collections: tuple[CollectionSettings, ...] = ()

@@ -367,7 +367,6 @@ def responses(name: str, form: str) -> dict[str, Any]:
         ({**OVER, "script": "//VERSION=3\nfunction setup() {"}, ScriptError, "SyntaxError"),
         (responses("x", "image/tiff"), RequestInvalid, "no output of the evalscript"),
         (responses("red", "image/jpeg"), RequestInvalid, "UINT16"),
-        ({**OVER, "output": {"cogOutput": True, "createCollection": True}}, RequestInvalid, "is not supported"),
         ({**OVER, "bbox": (10, 40, 20, 50)}, LimitExceeded, "more than 100 tiles"),
     ],
 )

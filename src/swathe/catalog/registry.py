@@ -18,12 +18,16 @@ from swathe.storage import ObjectStores
 
 class Catalog:
     """What `settings.collections` offers. Several entries of one type are several sources of it; the first names its
-    bands. Nothing is read before it is asked for. May be used by several threads.
+    bands. Nothing is read before it is asked for. With `keeps_items` the scenes hold their items. May be used by several
+    threads.
     """
 
-    def __init__(self, settings: Sequence[CollectionSettings], stores: ObjectStores) -> None:
+    def __init__(
+        self, settings: Sequence[CollectionSettings], stores: ObjectStores, *, keeps_items: bool = False
+    ) -> None:
         self._settings = tuple(settings)
         self._stores = stores
+        self._keeps_items = keeps_items
         self._sources: dict[int, CatalogSource] = {}
         self._lock = threading.Lock()
 
@@ -75,6 +79,11 @@ class Catalog:
         ]
         return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
 
+    def known_scenes(self, type_name: str) -> list[Scene]:
+        """All scenes of a collection that lie in static catalogs, by time and id."""
+        found = [self._source(position).all_scenes() for position in self._entries(type_name)]
+        return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
+
     def _entries(self, type_name: str) -> list[int]:
         names = {type_name.casefold()}
         for definition in read_definitions():
@@ -91,5 +100,7 @@ class Catalog:
     def _source(self, position: int) -> CatalogSource:
         with self._lock:
             if position not in self._sources:
-                self._sources[position] = open_catalog(self._settings[position], self._stores)
+                self._sources[position] = open_catalog(
+                    self._settings[position], self._stores, keeps_items=self._keeps_items
+                )
             return self._sources[position]

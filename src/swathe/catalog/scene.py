@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os.path
 import posixpath
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
+import orjson
 import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
@@ -74,6 +76,7 @@ class Scene:
     """One product at one time. `cloud_cover` is in percent; `bbox` is west, south, east, north in degrees.
 
     A `bbox` whose west is greater than its east crosses the antimeridian. `geometry_wkb` is the footprint in WGS84.
+    `kept_item` is the item itself, for those who show it (`catalog.items` reads it); it does not travel in JSON.
     """
 
     id: str
@@ -84,6 +87,7 @@ class Scene:
     geometry_wkb: bytes | None
     assets: Mapping[str, Asset] = field(hash=False)
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    kept_item: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def footprint(self) -> BaseGeometry | None:
@@ -209,8 +213,8 @@ def _local(href: str) -> str:
     return unquote(urlsplit(href).path) if href.startswith("file://") else href
 
 
-def parse_item(item: Mapping[str, Any], base: str, collection: str = "") -> Scene:
-    """The scene of a STAC item that lies at `base`.
+def parse_item(item: Mapping[str, Any], base: str, collection: str = "", *, keeps_item: bool = False) -> Scene:
+    """The scene of a STAC item that lies at `base`; with `keeps_item` it holds the item too, compressed.
 
     Raises:
         SourceError: it has no id, no usable geometry or no time.
@@ -239,7 +243,21 @@ def parse_item(item: Mapping[str, Any], base: str, collection: str = "") -> Scen
             if isinstance(asset, Mapping) and isinstance(asset.get("href"), str)
         },
         properties={key: properties[key] for key in _KEPT if key in properties},
+        kept_item=_pack(item) if keeps_item else None,
     )
+
+
+def unpack_item(scene: Scene) -> dict[str, Any]:
+    """What the scene's item said, without geometry and links; nothing where the scene was made without it."""
+    if scene.kept_item is None:
+        return {}
+    item: dict[str, Any] = orjson.loads(zlib.decompress(scene.kept_item))
+    return item
+
+
+def _pack(item: Mapping[str, Any]) -> bytes:
+    kept = {key: item[key] for key in ("stac_version", "stac_extensions", "properties", "assets") if key in item}
+    return zlib.compress(orjson.dumps(kept), 1)
 
 
 def _parse_geometry(item: Mapping[str, Any], name: str, base: str) -> BaseGeometry:

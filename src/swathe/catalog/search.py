@@ -58,9 +58,10 @@ class CatalogSource:
         SourceUnavailable: its store does not answer now (retryable).
     """
 
-    def __init__(self, source: str, stores: ObjectStores, *, collection: str = "") -> None:
+    def __init__(self, source: str, stores: ObjectStores, *, collection: str = "", keeps_items: bool = False) -> None:
         self.source = source
         self._collection = collection
+        self._keeps_items = keeps_items
         self._files = SourceFiles(stores)
         self._documents: dict[str, _Document] = {}
         self._scenes: list[Scene] = []
@@ -168,21 +169,22 @@ class CatalogSource:
     def _parse(self, content: Any, href: str) -> tuple[tuple[Scene, ...], tuple[str, ...]]:
         kind = content.get("type") if isinstance(content, dict) else None
         if kind == "Feature":
-            return (parse_item(content, href, self._collection),), ()
+            return (parse_item(content, href, self._collection, keeps_item=self._keeps_items),), ()
         if kind == "FeatureCollection":
             items = content.get("features")
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise SourceError(f"{href} is a FeatureCollection without a list of features")
-            return tuple(parse_item(item, href, self._collection) for item in items), ()
+            kept = self._keeps_items
+            return tuple(parse_item(item, href, self._collection, keeps_item=kept) for item in items), ()
         # Before STAC 1.0 a catalog had no `type`.
         if kind in ("Catalog", "Collection") or (isinstance(content, dict) and "stac_version" in content):
             return (), tuple(_links(content, href))
         raise SourceError(f"{href} is no STAC catalog, collection, item or list of items")
 
 
-def open_catalog(settings: CollectionSettings, stores: ObjectStores) -> CatalogSource:
-    """The scenes of a configured collection; nothing is read before they are asked for."""
-    return CatalogSource(settings.source, stores, collection=settings.type)
+def open_catalog(settings: CollectionSettings, stores: ObjectStores, *, keeps_items: bool = False) -> CatalogSource:
+    """The scenes of a configured collection, with their items if asked; nothing is read before they are asked for."""
+    return CatalogSource(settings.source, stores, collection=settings.type, keeps_items=keeps_items)
 
 
 def boxes_meet(one: Bbox, other: Bbox) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from swathe.engine.values import Analysis, Document, Stopped, Table, UnitReport,
 from swathe.model.errors import LimitExceeded, RequestInvalid
 from swathe.model.statistical import StatisticsRequest
 from swathe.model.time import TimeRange, plan_intervals
-from swathe.settings import Settings
+from swathe.settings import CollectionSettings, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from swathe.evalscript.runtime import ScriptHost
     from swathe.evalscript.script import Evalscript
     from swathe.features.geopackage import FeatureBatch, FeatureFile
+    from swathe.features.given import GivenFeatures
     from swathe.grids.raster_grid import RasterGrid
     from swathe.model.process import ProcessRequest
     from swathe.rasters.blocks import BlockReader
@@ -75,6 +77,15 @@ class Engine:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    def with_collections(self, entries: Sequence[CollectionSettings]) -> Engine:
+        """This engine, processes and open files included, that knows other collections besides. It is not to be closed,
+        and one of the two is used at a time."""
+        self._block_reader()
+        other = copy(self)
+        other.settings = self.settings.model_copy(update={"collections": (*self.settings.collections, *entries)})
+        other._catalogs = None
+        return other
 
     def check(self, request: StatisticsRequest) -> None:
         """Checks what needs neither the features nor the script: times, collections, sizes, limits.
@@ -127,8 +138,8 @@ class Engine:
         if len(set(seen)) < len(seen):
             raise RequestInvalid("Two data sources have the same id; name them apart", "input->data")
 
-    def analyse(self, request: StatisticsRequest, features: Path) -> Analysis:
-        """Checks the GeoPackage and the script, finds the scenes and plans the units.
+    def analyse(self, request: StatisticsRequest, features: Path | GivenFeatures) -> Analysis:
+        """Checks the features, a GeoPackage or given ones, and the script, finds the scenes and plans the units.
 
         Raises:
             SwatheError: whatever makes the job impossible as a whole.
@@ -160,8 +171,10 @@ class Engine:
             lanes=self._lanes,
         )
 
-    def make_unit(self, request: StatisticsRequest, analysis: Analysis, features: Path, index: int) -> WorkUnit:
-        """The work unit `index` of a plan, with its features read from the GeoPackage."""
+    def make_unit(
+        self, request: StatisticsRequest, analysis: Analysis, features: Path | GivenFeatures, index: int
+    ) -> WorkUnit:
+        """The work unit `index` of a plan, with its features."""
         from swathe.engine.analysis import scenes_near
         from swathe.engine.payload import repack, unpack_scenes
         from swathe.features.polygons import checked_polygons
@@ -324,9 +337,12 @@ class Engine:
         check_outputs(script, request.calculations)
         return script
 
-    def _features(self, path: Path) -> FeatureFile:
+    def _features(self, path: Path | GivenFeatures) -> FeatureFile:
         from swathe.features.geopackage import open_features
 
+        if not isinstance(path, Path):
+            self._batches = {path.file: path.batch}
+            return path.file
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
         known = self._files.get(path)

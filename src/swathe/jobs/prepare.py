@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swathe.jobs.byoc_sources import list_types, own_types, told_types
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import FEATURES_FILE, PLAN_FILE
 from swathe.jobs.keys import KeyPairs
@@ -23,11 +24,15 @@ from swathe.settings import DatabaseSettings, ServerSettings, Settings
 
 if TYPE_CHECKING:
     from swathe.engine.values import Analysis
+    from swathe.jobs.byoc import ByocCollection
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What an analysis needs to know. `request` is the body without secrets, as JSON; `delivery` is the kind's."""
+    """What an analysis needs to know. `request` is the body without secrets, as JSON; `delivery` is the kind's.
+
+    `collection` is the one that the results are to become tiles of, if there is one: see `byoc_sources.supply`.
+    """
 
     kind: str
     settings: Settings = field(repr=False)
@@ -37,6 +42,8 @@ class Preparation:
     delivery: Any
     created: datetime
     make_engine: MakeEngine = make_engine
+    project_id: str = ""
+    collection: ByocCollection | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, job: Job, keys: KeyPairs, settings: Settings, folder: Path, make: MakeEngine) -> Preparation:
@@ -48,7 +55,8 @@ class Preparation:
         kind = find_kind(job.kind)
         body = kind.read_body(job.request, keys)
         delivery = kind.make_delivery(settings.storage, body, job.id)
-        return cls(job.kind, for_workers(settings), folder, body.request, body.features, delivery, job.created, make)
+        settings = list_types(for_workers(settings), own_types(told_types(job.request), settings))
+        return cls(job.kind, settings, folder, body.request, body.features, delivery, job.created, make, job.project_id)
 
     def fetch(self, name: str) -> Path:
         """The GeoPackage that the request names, as a file in the folder.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from swathe.engine.raster import RasterOutputSpec
     from swathe.engine.raster_analysis import Footprints
     from swathe.grids.raster_grid import RasterGrid
+    from swathe.jobs.byoc import ByocCollection
     from swathe.outputs.zarr_plan import ZarrPlan
     from swathe.settings import LimitSettings
 
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 class ProcessOrder:
     """A batch request as its analysis needs it. `body` is what lies beside the results, without secrets.
 
-    `manifest` is where the manifest goes, `geopackage` the user's features, fetched; `created` is the job's.
+    `manifest` is where the manifest goes, `geopackage` the user's features, fetched; `created` is the job's. `collection`
+    is the one whose tiles the images are to become, where there is one already.
     """
 
     request: BatchProcessRequest = field(repr=False)
@@ -52,6 +54,7 @@ class ProcessOrder:
     manifest: Path
     geopackage: Path | None
     created: datetime
+    collection: ByocCollection | None = None
 
     @property
     def responses(self) -> tuple[Response, ...]:
@@ -67,13 +70,6 @@ def check_request(request: BatchProcessRequest) -> None:
     """
     if isinstance(request.input, TilingGridInput):
         grid_of(request.input)
-    output = request.output
-    if isinstance(output, RasterOutput) and output.makes_tiles_of_a_collection:
-        name = "createCollection" if output.create_collection else "collectionId"
-        raise RequestInvalid(
-            f"{name} is not supported by this version; leave it out, and make a collection of the results afterwards",
-            f"output->{name}",
-        )
 
 
 def analyse(engine: Engine, order: ProcessOrder) -> Analysis:
@@ -192,7 +188,25 @@ def _check_outputs(
             if not response.is_userdata:
                 options = encode_options(order.request.output, response)
                 check_image(response.format.type, by_name[response.identifier], options)
+        if order.collection is not None:
+            _check_collection(order, order.collection, by_name)
     return wanted
+
+
+def _check_collection(order: ProcessOrder, collection: ByocCollection, by_name: Mapping[str, RasterOutputSpec]) -> None:
+    """That the images can be tiles of the collection, as far as that is known before they are made."""
+    from swathe.jobs.byoc_results import check_bands, make_bands
+    from swathe.model.byoc import FORMATS, ByocBand
+
+    found: dict[str, ByocBand] = {}
+    for response in order.responses:
+        if not response.is_userdata:
+            output = by_name[response.identifier]
+            dtype = output.sample_type.lower()
+            if dtype not in FORMATS:
+                return
+            found |= make_bands(response, dtype, output.bands)
+    check_bands(collection, found)
 
 
 def _find_skipped(order: ProcessOrder, tiles: Iterable[Tile]) -> tuple[int, ...]:

@@ -97,4 +97,6 @@ class ProcessKind:
         if preparation.features is not None:
             geopackage = preparation.fetch(GEOPACKAGE_FILE)
         manifest = preparation.folder / FEATURES_FILE
-        return ProcessOrder(request, body, preparation.delivery, manifest, geopackage, preparation.created)
+        return ProcessOrder(
+            request, body, preparation.delivery, manifest, geopackage, preparation.created, preparation.collection
+        )

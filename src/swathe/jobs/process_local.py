@@ -22,6 +22,7 @@ from swathe.jobs.process_delivery import ProcessDelivery
 from swathe.jobs.records import NO_DATA
 from swathe.model.errors import RequestInvalid, SettingsInvalid
 from swathe.model.process import read_batch_process
+from swathe.model.process_output import RasterOutput
 from swathe.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def run_process_local(
     shown, _ = split_secrets(body, PROCESS_PLACES)
     here = _with_places(shown, folder)
     request = read_batch_process(here)
+    if isinstance(request.output, RasterOutput) and request.output.makes_tiles_of_a_collection:
+        raise RequestInvalid(
+            "createCollection and collectionId need a server, which keeps collections; leave them out",
+            "output->createCollection" if request.output.create_collection else "output->collectionId",
+        )
     if request.input.type == "geopackage" and (features is None or not features.is_file()):
         raise SettingsInvalid("The request has GeoPackage input: give the file with --features")
     delivery = ProcessDelivery(StorageSettings(local_root=Path(folder.anchor)), request.output, _REQUEST_ID)

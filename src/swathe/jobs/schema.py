@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, La
 
 # The revisions of `migrations`, oldest first. The number in `schema_version` is what versions of Swathe from before
 # Alembic look at: they refuse a store that is newer than they are.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 SCHEMA_VERSION = len(REVISIONS)
 
 metadata = MetaData()
@@ -55,6 +55,38 @@ byoc_collections = Table(
     Column("body", Text, nullable=False),
     Column("created", String(27), nullable=False),
     Index("byoc_collections_of_project", "project_id", "created", "id"),
+)
+
+# `level`, `cell_x` and `cell_y` say about where an ingested tile lies, for the index that searches go by: see
+# `byoc_places`. `sensed` is the sensing time; where there is none, when the tile was made.
+byoc_tiles = Table(
+    "byoc_tiles",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("collection_id", String(36), ForeignKey("byoc_collections.id", ondelete="CASCADE"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("created", String(27), nullable=False),
+    Column("sensing_time", String(27)),
+    Column("sensed", String(27), nullable=False),
+    Column("body", Text, nullable=False),
+    # Degrees; an `east` beyond 180 is across the antimeridian
+    Column("west", Float),
+    Column("south", Float),
+    Column("east", Float),
+    Column("north", Float),
+    Column("level", Integer),
+    Column("cell_x", Integer),
+    Column("cell_y", Integer),
+    # Who ingests it, and until when nobody else does
+    Column("attempts", Integer, nullable=False, default=0, server_default="0"),
+    Column("lease_owner", String(36)),
+    Column("lease_until", Float, nullable=False, default=0.0, server_default="0"),
+    Index("byoc_tiles_by_path", "collection_id", "path", unique=True),
+    Index("byoc_tiles_of_collection", "collection_id", "created", "id"),
+    Index("byoc_tiles_by_place", "collection_id", "level", "cell_x", "cell_y", "sensed"),
+    Index("byoc_tiles_by_time", "collection_id", "sensed", "id"),
+    Index("byoc_tiles_by_status", "status", "created"),
 )
 
 jobs = Table(

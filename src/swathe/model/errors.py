@@ -52,6 +52,12 @@ class NotFound(SwatheError):
     code = "COMMON_NOT_FOUND"
 
 
+class Conflict(SwatheError):
+    """There is such a thing already, and there may be one only."""
+
+    code = "COMMON_UNIQUE_KEY_VIOLATION"
+
+
 class Unauthorized(SwatheError):
     """Who asks is not known."""
 

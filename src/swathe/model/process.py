@@ -76,7 +76,8 @@ class Bounds(WireModel):
             return parse_epsg(self.properties.crs, f"{parameter}->properties->crs")
         own = self.geometry.crs if self.geometry is not None else None
         if isinstance(own, dict):
-            own = (own.get("properties") or {}).get("name")
+            properties = own.get("properties")
+            own = properties.get("name") if isinstance(properties, dict) else None
         return parse_epsg(own, f"{parameter}->geometry->crs") if isinstance(own, str) else WGS84
 
 

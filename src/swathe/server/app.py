@@ -13,13 +13,29 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from swathe import __version__
+from swathe.jobs.async_desk import AsyncDesk
+from swathe.jobs.byoc import ByocCollections
+from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.jobs.clients import ClientStore, signing_key
 from swathe.jobs.database import open_database
 from swathe.jobs.home import Home
+from swathe.jobs.ingestion import Ingestor
 from swathe.jobs.runner.driver import JobRunner
 from swathe.jobs.store import JobStore
-from swathe.server import auth, batch_process, batch_statistics, tiling_grids
+from swathe.server import (
+    auth,
+    batch_process,
+    batch_statistics,
+    byoc,
+    catalog,
+    process,
+    process_async,
+    statistical,
+    tiling_grids,
+)
+from swathe.server.catalog_shelf import Shelf
 from swathe.server.checks import Checks
+from swathe.server.computing import open_workshop
 from swathe.server.errors import add_error_handlers
 from swathe.server.health import checks_of, health_router
 from swathe.server.metrics import CountedRequests, Metrics, metrics_router
@@ -45,16 +61,28 @@ def create_app(settings: Settings, home: Path | Home, *, runs_jobs: bool = True)
     store = JobStore(database, days_kept=settings.retention)
     runner = JobRunner(settings, home, store) if runs_jobs else None
     state = runner.state if runner is not None else None
+    tiles = ByocTiles(database)
+    ingestor = Ingestor(settings.storage, tiles, home.server_id) if runs_jobs else None
+    workshop = open_workshop(settings)
+    async_desk = AsyncDesk(settings, store, home)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if runner is not None:
             await run_in_threadpool(runner.start)
+        if ingestor is not None:
+            ingestor.start()
+        if runs_jobs:
+            await run_in_threadpool(async_desk.resume)
         tidying = asyncio.create_task(tidy(store, home))
         try:
             yield
         finally:
             tidying.cancel()
+            if ingestor is not None:
+                await run_in_threadpool(ingestor.close)
+            await run_in_threadpool(async_desk.close)
+            await run_in_threadpool(workshop.close)
             if runner is not None:
                 await run_in_threadpool(runner.close)
             store.close()
@@ -79,10 +107,14 @@ def create_app(settings: Settings, home: Path | Home, *, runs_jobs: bool = True)
     )
     checks = Checks(settings)
     app.state.check, app.state.check_batch_process = checks.statistics, checks.batch_process
+    app.state.workshop, app.state.async_desk = workshop, async_desk
+    app.state.byoc_collections, app.state.byoc_tiles = ByocCollections(database), tiles
+    app.state.ingest = ingestor.wake if ingestor is not None else lambda: None
+    app.state.shelf = Shelf(settings, app.state.byoc_collections, tiles)
     app.state.wake = runner.wake if runner is not None else lambda: None
 
     app.include_router(auth.router)
-    for api in (batch_statistics, batch_process, tiling_grids):
+    for api in (batch_statistics, batch_process, tiling_grids, statistical, process, process_async, byoc, catalog):
         for path in api.PATHS:
             app.include_router(api.router, prefix=path)
     app.include_router(health_router(checks_of(settings, database, state)))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from swathe.jobs.byoc_results import target_of
 from swathe.jobs.describing import describe_job
 from swathe.jobs.keys import PROCESS_PLACES, split_secrets
 from swathe.jobs.records import Client, Job
@@ -23,6 +24,7 @@ from swathe.server.answers import ErrorAnswer, JobStatusAnswer, JsonAnswer, Link
 from swathe.server.auth import CurrentClient
 from swathe.server.batch_jobs import ERRORS, WantedPage, add_actions, add_log, answer_page, find_job
 from swathe.server.bodies import described_body, read_json, read_json_or_form
+from swathe.server.own_collections import own_of
 
 PATHS = ("/api/v2/batch/process", "/batch/v2/process")
 KIND = "process"
@@ -85,9 +87,11 @@ async def create(request: Request, client: CurrentClient) -> Response:
 
 def _create(request: Request, client: Client, body: dict[str, Any]) -> Job:
     model = read_batch_process(body)
-    request.app.state.check_batch_process(model)
-    shown, keys = split_secrets(body, PROCESS_PLACES)
+    own = own_of(request, client, model.process_request.input.data)
+    request.app.state.check_batch_process(model, own)
     store: JobStore = request.app.state.store
+    target_of(store.database, model.output, client.project_id)
+    shown, keys = split_secrets(body, PROCESS_PLACES)
     return store.create(
         client_id=client.id,
         project_id=client.project_id,

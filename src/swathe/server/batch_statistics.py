@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -21,6 +20,7 @@ from swathe.server.answers import JobAnswer, JobListAnswer, JobStatusAnswer, Jso
 from swathe.server.auth import CurrentClient
 from swathe.server.batch_jobs import ERRORS, WantedPage, add_actions, add_log, answer_page, find_job
 from swathe.server.bodies import described_body, read_json_or_form
+from swathe.server.own_collections import own_of
 
 PATHS = ("/api/v1/statistics/batch", "/statistics/batch/v1")
 KIND = "statistics"
@@ -44,8 +44,7 @@ def _create(request: Request, client: Client, body: dict[str, Any]) -> Job:
     except ValidationError as error:
         raise explain_validation(error) from None
     ResultNames.from_url(model.output.s3.url)
-    check: Callable[[BatchStatisticsRequest], None] = request.app.state.check
-    check(model)
+    request.app.state.check(model, own_of(request, client, model.input.data))
     shown, keys = split_secrets(body)
     store: JobStore = request.app.state.store
     return store.create(

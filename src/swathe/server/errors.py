@@ -13,6 +13,7 @@ from swathe.jobs.database import DatabaseUnavailable as DatabaseAway
 from swathe.jobs.describing import JobBusy
 from swathe.model.errors import (
     ActionNotPossible,
+    Conflict,
     FeaturesInvalid,
     NotAllowed,
     NotFound,
@@ -36,6 +37,7 @@ STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
     (NotAllowed, 403),
     (NotFound, 404),
     (JobBusy, 409),
+    (Conflict, 409),
     (ActionNotPossible, 400),
     (RequestInvalid, 400),
     (FeaturesInvalid, 400),

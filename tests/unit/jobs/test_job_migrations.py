@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, event
 import swathe.jobs.migrations
 from swathe.jobs.database import open_database
 from swathe.jobs.records import Budget, FailedFeature, UnitRow
-from swathe.jobs.schema import REVISIONS, metadata
+from swathe.jobs.schema import REVISIONS, SCHEMA_VERSION, metadata
 from swathe.jobs.states import Event, Status
 from swathe.jobs.store import JobStore
 from swathe.jobs.upgrade import upgrade
@@ -133,14 +133,16 @@ def test_newer_schema_is_refused(place, database):
 def test_newer_revision_is_refused(place, database):
     with database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
-    with pytest.raises(SettingsInvalid, match="schema revision 0099, this Swathe knows 0002; use a newer Swathe"):
+    with pytest.raises(
+        SettingsInvalid, match=f"schema revision 0099, this Swathe knows {REVISIONS[-1]}; use a newer Swathe"
+    ):
         open_database(place.home, place.url)
 
 
 def test_first_version_refuses_a_store_of_this_one(database):
     """It looks at this number and knows 1."""
     with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT version FROM schema_version").all() == [(2,)]
+        assert connection.exec_driver_sql("SELECT version FROM schema_version").all() == [(SCHEMA_VERSION,)]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,14 @@ class _Order:
 class Analyst:
     """A thread that takes orders and reports each by `on_ended`. Errors that may pass are tried three times in all."""
 
-    def __init__(self, on_ended: Callable[[AnalysisEnded], None]) -> None:
+    def __init__(
+        self,
+        on_ended: Callable[[AnalysisEnded], None],
+        supply: Callable[[Preparation], Preparation] = lambda preparation: preparation,
+    ) -> None:
+        """`supply` completes what an analysis needs to know, by what this process alone can read."""
         self._on_ended = on_ended
+        self._supply = supply
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._child: Child | None = None
@@ -87,14 +93,15 @@ class Analyst:
         return AnalysisEnded(order.job_id, error="The server was stopped")
 
     def _attempt(self, order: _Order) -> AnalysisEnded:
+        preparation = order.preparation if order.kept is not None else self._supply(order.preparation)
         with self._lock:
             if self._closing.is_set():
                 raise ChildDied("the server was stopped")
             child = self._child = Child(f"analysis-{order.job_id[:8]}")
         try:
             if order.kept is None:
-                return AnalysisEnded(order.job_id, plan=child.call(prepare.analyse, order.preparation))
-            child.call(prepare.restore, order.preparation, order.kept)
+                return AnalysisEnded(order.job_id, plan=child.call(prepare.analyse, preparation))
+            child.call(prepare.restore, preparation, order.kept)
             return AnalysisEnded(order.job_id)
         finally:
             with self._lock:

@@ -20,6 +20,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from swathe.jobs import prepare, states
+from swathe.jobs.byoc_sources import supply
 from swathe.jobs.child import keep_interrupts_out
 from swathe.jobs.engines import MakeEngine, make_engine
 from swathe.jobs.home import Home
@@ -89,7 +90,7 @@ class JobRunner:
             SettingsInvalid: another server runs on this home.
         """
         self.home.lock()
-        self._analyst = Analyst(self._reports.put)
+        self._analyst = Analyst(self._reports.put, partial(supply, self.store.database))
         self._finisher = Finisher(self.store, self._reports.put)
         self._thread.start()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from swathe.jobs.byoc_results import collect
 from swathe.jobs.child import Child, ChildDied, ChildFailed, keep_interrupts_out
 from swathe.jobs.prepare import Preparation
 from swathe.jobs.publish import Publication, publish
@@ -88,6 +89,8 @@ class Publisher:
                     raise ChildDied("the server was stopped")
                 child = self._child = self._child or Child("publisher")
             child.call(publish, publication)
+            if order.final:
+                collect(self._store.database, child, order.preparation, publication)
         except NotFound:
             return ended("The request is gone")
         except SQLAlchemyError as error:
