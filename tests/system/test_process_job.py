@@ -30,7 +30,7 @@ from swathe.jobs.store import JobStore
 
 RUNNER = Path(__file__).with_name("process_runner.py")
 COUNT = 24
-SLOW = RED.replace("{ return", "{ for (let i = 0, x = 0; i < 20000; i++) { x += i } return")
+SLOW = RED.replace("{ return", "{ for (let i = 0, x = 0; i < 150000; i++) { x += i } return")
 
 
 class Server:

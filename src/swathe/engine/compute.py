@@ -352,6 +352,10 @@ class Engine:
             self._batches = {}
         return known[1]
 
+    def kept_features(self, path: Path) -> FeatureBatch | None:
+        """All features of a GeoPackage that was analysed, where they were few enough to be kept."""
+        return self._batches.get(self._features(path))
+
     def _read_all(self, file: FeatureFile) -> Iterator[FeatureBatch]:
         """All features; where they are few enough they are kept, so that the units need not read them again."""
         from swathe.features.geopackage import join_batches, read_features

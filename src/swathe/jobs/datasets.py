@@ -54,8 +54,15 @@ def deliver_geometry(
     made.unlink()
 
 
-def write_geometry(file: BinaryIO, features: FeatureFile, units: Sequence[tuple[int, npt.NDArray[np.int64]]]) -> None:
+def write_geometry(
+    file: BinaryIO,
+    features: FeatureFile,
+    units: Sequence[tuple[int, npt.NDArray[np.int64]]],
+    kept: FeatureBatch | None = None,
+) -> None:
     """Writes all features of a GeoPackage; `units` are (index, feature ids). Memory is that of one batch.
+
+    `kept` has all features, where they are in memory already.
 
     Raises:
         FeaturesInvalid: the GeoPackage is damaged.
@@ -74,7 +81,7 @@ def write_geometry(file: BinaryIO, features: FeatureFile, units: Sequence[tuple[
         use_dictionary=["part"],
         write_statistics=["id", "identifier", "bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax"],
     ) as writer:
-        for batch in read_features(features):
+        for batch in read_features(features) if kept is None else [kept]:
             writer.write_table(_table(batch, part_of, seen), row_group_size=_GROUP_ROWS)
         writer.add_key_value_metadata({"geo": json.dumps(seen.metadata(features.epsg))})
 
@@ -101,8 +108,8 @@ class _Parts:
         which, place = np.unique(self._index[at[known]], return_inverse=True)
         places = np.zeros(len(ids), np.int32)
         places[known] = place
-        names = pa.array([part_name(int(index)) for index in which], pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(places, mask=~known), names).cast(pa.string())
+        names = _texts([part_name(int(index)).encode() for index in which], pa.string())
+        return pa.DictionaryArray.from_arrays(_numbers(places, pa.int32(), known), names).cast(pa.string())
 
 
 class _Seen:
@@ -159,7 +166,12 @@ def _table(batch: FeatureBatch, part_of: _Parts, seen: _Seen) -> pa.Table:
     from swathe.features.polygons import checked_polygons
 
     # as they were drawn, crossing themselves or not
-    polygons = checked_polygons(batch.wkb)
+    if batch.polygons is None:
+        polygons = checked_polygons(batch.wkb)
+    else:
+        polygons = batch.polygons.copy()
+        left = np.flatnonzero(shapely.is_missing(polygons))
+        polygons[left] = checked_polygons([batch.wkb[at] for at in left.tolist()])
     polygons[~np.isin(shapely.get_type_id(polygons), list(_KINDS))] = None
     there = ~shapely.is_missing(polygons)
     filled = there & ~shapely.is_empty(polygons)
@@ -168,12 +180,42 @@ def _table(batch: FeatureBatch, part_of: _Parts, seen: _Seen) -> pa.Table:
     schema = _schema()
     bodies = np.full(len(polygons), None, np.object_)
     bodies[there] = shapely.to_wkb(polygons[there])
-    sides = [pa.array(np.nan_to_num(bounds[:, side]), mask=~filled) for side in range(4)]
+    sides = [_numbers(np.nan_to_num(bounds[:, side]), pa.float64(), filled) for side in range(4)]
+    hidden = pa.Array.from_buffers(pa.bool_(), len(filled), [None, _bits(~filled)])
     columns = [
-        pa.array(batch.ids),
-        pa.array(batch.identifiers, pa.string()),
+        _numbers(batch.ids, pa.int64()),
+        _texts([None if name is None else name.encode() for name in batch.identifiers], pa.string()),
         part_of.of(batch.ids),
-        pa.array(bodies.tolist(), pa.binary()),
-        pa.StructArray.from_arrays(sides, fields=list(schema.field("bbox").type), mask=pa.array(~filled)),
+        _texts(bodies.tolist(), pa.binary()),
+        pa.StructArray.from_arrays(sides, fields=list(schema.field("bbox").type), mask=hidden),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+# Made from buffers, since `pyarrow.array` imports pandas to look for its types.
+
+
+def _numbers(values: npt.NDArray[Any], kind: pa.DataType, there: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None if there is None else _bits(there), content])
+
+
+def _texts(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    there = np.fromiter((value is not None for value in values), np.bool_, len(values))
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(np.fromiter((len(value or b"") for value in values), np.int32, len(values)), out=ends[1:])
+    content = b"".join(value for value in values if value is not None)
+    return pa.Array.from_buffers(kind, len(values), [_bits(there), pa.py_buffer(ends), pa.py_buffer(content)])
+
+
+def _bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))

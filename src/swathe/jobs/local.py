@@ -21,6 +21,7 @@ from swathe.model.errors import SettingsInvalid, StoreUnavailable, SwatheError
 if TYPE_CHECKING:
     from swathe.engine.compute import Engine
     from swathe.engine.values import Analysis, Document, Table, UnitReport
+    from swathe.features.geopackage import FeatureBatch
     from swathe.model.statistical import StatisticsRequest
     from swathe.settings import Settings
 
@@ -109,7 +110,8 @@ def run_local(
         if parquet:
             FolderDelivery(output).remove_tables(len(weights))
             beside = waiting.enter_context(ThreadPoolExecutor(1, thread_name_prefix="geometry"))
-            geometry = beside.submit(FolderDelivery(output).write_geometry, features, analysis)
+            kept = workers.engine.kept_features(features)
+            geometry = beside.submit(FolderDelivery(output).write_geometry, features, analysis, kept)
         work = (
             LocalUnit(request, analysis, features, output, index, profiles, parquet) for index in range(len(weights))
         )
@@ -201,8 +203,8 @@ class FolderDelivery:
         """
         self._put(self.folder / TABLES, [(part_name(table.index), table.data)])
 
-    def write_geometry(self, features: Path, analysis: Analysis) -> None:
-        """Writes the polygons of all features beside the data set.
+    def write_geometry(self, features: Path, analysis: Analysis, kept: FeatureBatch | None = None) -> None:
+        """Writes the polygons of all features beside the data set; `kept` has them where they are in memory.
 
         Raises:
             StoreUnavailable: the folder does not take them.
@@ -214,7 +216,7 @@ class FolderDelivery:
         units = [(unit.index, unit.feature_ids) for unit in analysis.units]
         try:
             with new_file(self.folder / GEOMETRY, durable=False) as file:
-                write_geometry(file, open_features(features, max_features=analysis.features), units)
+                write_geometry(file, open_features(features, max_features=analysis.features), units, kept)
         except OSError as error:
             raise self._refusal(error) from None
 
