@@ -42,7 +42,7 @@ def walk(kind: str, folder: Path, share: int, shares: int, *more: str) -> int:
     *wrong, last = done.stdout.splitlines()
     assert not wrong, "\n".join(wrong) + done.stderr[-3000:]
     killed, places = map(int, re.findall(r"\d+", last))
-    assert killed >= 0.97 * places  # a thread now and then comes by in another order
+    assert killed >= 0.9 * places  # a thread now and then comes by in another order
     return killed
 
 
