@@ -29,8 +29,8 @@ from swathe.jobs.states import Event, Status
 from swathe.jobs.store import JobStore
 
 RUNNER = Path(__file__).with_name("process_runner.py")
-COUNT = 24
-SLOW = RED.replace("{ return", "{ for (let i = 0, x = 0; i < 150000; i++) { x += i } return")
+COUNT = 48
+SLOW = RED.replace("{ return", "{ for (let i = 0, x = 0; i < 100000; i++) { x += i } return")
 
 
 class Server:
