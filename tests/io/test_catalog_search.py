@@ -12,8 +12,10 @@ from pydantic import SecretStr
 
 from servers import free_port, moto_server
 from swathe.catalog import search
+from swathe.catalog.areas import boxes_meet
+from swathe.catalog.opening import open_catalog
 from swathe.catalog.registry import Catalog
-from swathe.catalog.search import CatalogSource, boxes_meet, open_catalog
+from swathe.catalog.search import CatalogSource
 from swathe.model.errors import RequestInvalid, SourceError
 from swathe.settings import CollectionSettings, StorageSettings
 from swathe.storage import ObjectStores
@@ -57,10 +59,14 @@ def _write_catalog(folder: Path, items: list[dict[str, Any]]) -> Path:
 
 def _source(source: object, **storage: Any) -> CatalogSource:
     settings = CollectionSettings(type="byoc-1", source=str(source))
-    return open_catalog(settings, ObjectStores(StorageSettings(**storage)))
+    found = open_catalog(settings, ObjectStores(StorageSettings(**storage)))
+    assert isinstance(found, CatalogSource)
+    return found
 
 
 def _found(source: CatalogSource, **where: Any) -> str:
+    if "bbox" in where:
+        where["boxes"] = [where.pop("bbox")]
     return "".join(scene.id for scene in source.find_scenes(**(EVER | where)))
 
 

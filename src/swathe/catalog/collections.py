@@ -30,7 +30,8 @@ class BandDefinition:
     0 is one that only an item or the configuration can tell. `item_units` are the units for which the scale that an item
     declares goes first. `nodata` is the stored value that means no data where neither item nor file say; `masks`:
     whether it makes `dataMask` 0. `resolution_m` is the native pixel, None where unknown. `harmonized`: DN is comparable
-    between baselines, and neither DN nor REFLECTANCE is negative.
+    between baselines, and neither DN nor REFLECTANCE is negative. `follows_baseline`: of an item that declares no scale the
+    processing baseline tells it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BandDefinition:
     sample_format: str = "UINT16"
     item_units: tuple[str, ...] = field(default=(REFLECTANCE,), compare=False)
     harmonized: bool = False
+    follows_baseline: bool = False
 
     def factors(self, unit: str, source: BandSource | None = None) -> tuple[float, float]:
         """`(scale, offset)` from a scene's stored values to a unit.
@@ -129,6 +131,7 @@ def parse_definition(values: Mapping[str, Any]) -> Collection:
             masks=band.get("masks", True),
             sample_format=band.get("sample_format", "UINT16"),
             harmonized=any(f.get("harmonized", False) for f in tables.get(kind, {}).values()),
+            follows_baseline=any(f.get("harmonized", False) for f in tables.get(kind, {}).values()),
             item_units=tuple(unit for unit, f in tables.get(kind, {}).items() if f.get("item", unit == REFLECTANCE)),
         )
     return Collection(
@@ -195,6 +198,7 @@ def _configured(name: str, settings: BandSettings, base: BandDefinition | None) 
             else band.item_units
         )
         band = replace(band, units={**band.units, unit: factors}, default_unit=unit, item_units=own, harmonized=False)
+        band = replace(band, follows_baseline=False)
     if settings.nodata is not None:
         try:
             band = replace(band, nodata=float(settings.nodata))

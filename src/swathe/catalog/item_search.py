@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, Protocol
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from swathe.catalog.areas import Bbox
 from swathe.catalog.cql2 import Lookup, Operation, matches
 from swathe.catalog.items import Found, derived_properties
 from swathe.catalog.scene import Scene, unpack_item
-from swathe.catalog.search import Bbox
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _STEP = timedelta(microseconds=1)
@@ -78,12 +78,6 @@ def take_page(found: Iterable[Any], offset: int, limit: int) -> tuple[list[Any],
 
 def _place(found: Found) -> tuple[float, str, str]:
     return -found.scene.datetime.timestamp(), found.collection, found.scene.id
-
-
-def newest_first(scenes: Sequence[Scene]) -> Iterator[Scene]:
-    """Scenes by time and id as `SceneSource.newest_scenes` gives them."""
-    for _, alike in groupby(reversed(scenes), key=lambda scene: scene.datetime):
-        yield from reversed(list(alike))
 
 
 def _of_collection(source: SceneSource, query: ItemQuery, collection: str) -> Iterator[Found]:

@@ -152,6 +152,19 @@ def extent_of(scenes: Sequence[Scene]) -> Extent:
     return (west, south, east, north), scenes[0].datetime, scenes[-1].datetime
 
 
+def joined_extent(extents: Sequence[Extent]) -> Extent:
+    """One extent of several, those that know nothing left aside."""
+    boxes = [box for box, _, _ in extents if box is not None]
+    firsts = [first for _, first, _ in extents if first is not None]
+    lasts = [last for _, _, last in extents if last is not None]
+    box = None
+    if boxes:
+        crosses = any(one[0] > one[2] for one in boxes)
+        west, east = (-180.0, 180.0) if crosses else (min(one[0] for one in boxes), max(one[2] for one in boxes))
+        box = west, min(one[1] for one in boxes), east, max(one[3] for one in boxes)
+    return box, min(firsts, default=None), max(lasts, default=None)
+
+
 def to_text(moment: datetime) -> str:
     """A time with as many digits as it has, so that a search for it finds it."""
     spec = "microseconds" if moment.microsecond % 1000 else "milliseconds" if moment.microsecond else "seconds"

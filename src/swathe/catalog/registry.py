@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from swathe.catalog.areas import Bbox
 from swathe.catalog.collections import Collection, make_collection
 from swathe.catalog.definitions import read_definitions
+from swathe.catalog.items import Extent, joined_extent
+from swathe.catalog.opening import SceneCatalog, open_catalog
 from swathe.catalog.scene import Scene
-from swathe.catalog.search import Bbox, CatalogSource, open_catalog
 from swathe.model.errors import RequestInvalid
-from swathe.settings import CollectionSettings
+from swathe.settings import CatalogSettings, CollectionSettings
 from swathe.storage import ObjectStores
 
 
@@ -23,16 +25,30 @@ class Catalog:
     """
 
     def __init__(
-        self, settings: Sequence[CollectionSettings], stores: ObjectStores, *, keeps_items: bool = False
+        self,
+        settings: Sequence[CollectionSettings],
+        stores: ObjectStores,
+        searching: CatalogSettings | None = None,
+        *,
+        keeps_items: bool = False,
     ) -> None:
+        """`searching` is how sources elsewhere are searched."""
         self._settings = tuple(settings)
+        self._searching = searching or CatalogSettings()
         self._stores = stores
         self._keeps_items = keeps_items
-        self._sources: dict[int, CatalogSource] = {}
+        self._sources: dict[int, SceneCatalog] = {}
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[Catalog], tuple[tuple[CollectionSettings, ...], ObjectStores]]:
-        return type(self), (self._settings, self._stores)
+    def __reduce__(
+        self,
+    ) -> tuple[type[Catalog], tuple[tuple[CollectionSettings, ...], ObjectStores, CatalogSettings]]:
+        return type(self), (self._settings, self._stores, self._searching)
+
+    @property
+    def most_searches(self) -> int:
+        """How many boxes a place that is looked for scenes in should be at most."""
+        return self._searching.searches
 
     @property
     def types(self) -> list[str]:
@@ -49,7 +65,7 @@ class Catalog:
         position = self._entries(type_name)[0]
         entry = self._settings[position]
         needs_scenes = entry.type.startswith("byoc-") and not entry.bands
-        scenes = self._source(position).all_scenes() if needs_scenes else ()
+        scenes = self._source(position).sample_scenes() if needs_scenes else ()
         return make_collection(entry, read_definitions(), scenes)
 
     def check_type(self, type_name: str, parameter: str = "input->data->type") -> None:
@@ -70,19 +86,37 @@ class Catalog:
         start: datetime,
         end: datetime,
         bbox: Bbox | None = None,
+        boxes: Sequence[Bbox] | None = None,
         max_cloud_cover: float | None = None,
     ) -> list[Scene]:
-        """The scenes of all sources of a collection, as `CatalogSource.find_scenes`, by time and id."""
+        """The scenes of all sources of a collection, as `SceneCatalog.find_scenes`, by time and id; `bbox` is one box."""
+        places = [bbox] if boxes is None and bbox is not None else boxes
         found = [
-            self._source(position).find_scenes(start=start, end=end, bbox=bbox, max_cloud_cover=max_cloud_cover)
+            self._source(position).find_scenes(start=start, end=end, boxes=places, max_cloud_cover=max_cloud_cover)
             for position in self._entries(type_name)
         ]
         return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
 
-    def known_scenes(self, type_name: str) -> list[Scene]:
-        """All scenes of a collection that lie in static catalogs, by time and id."""
-        found = [self._source(position).all_scenes() for position in self._entries(type_name)]
-        return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
+    def newest_scenes(
+        self,
+        type_name: str,
+        *,
+        start: datetime,
+        end: datetime,
+        bbox: Bbox | None = None,
+        ids: frozenset[str] | None = None,
+    ) -> Iterable[Scene]:
+        """The scenes of all sources of a collection, newest first, then by id, read as they are taken where that can be."""
+        places = None if bbox is None else [bbox]
+        found = [
+            self._source(position).newest_scenes(start=start, end=end, boxes=places, ids=ids)
+            for position in self._entries(type_name)
+        ]
+        return heapq.merge(*found, key=lambda scene: (-scene.datetime.timestamp(), scene.id))
+
+    def extent(self, type_name: str) -> Extent:
+        """Where and when a collection has scenes, as far as its sources tell."""
+        return joined_extent([self._source(position).extent() for position in self._entries(type_name)])
 
     def _entries(self, type_name: str) -> list[int]:
         names = {type_name.casefold()}
@@ -97,10 +131,10 @@ class Catalog:
             )
         return found
 
-    def _source(self, position: int) -> CatalogSource:
+    def _source(self, position: int) -> SceneCatalog:
         with self._lock:
             if position not in self._sources:
                 self._sources[position] = open_catalog(
-                    self._settings[position], self._stores, keeps_items=self._keeps_items
+                    self._settings[position], self._stores, self._searching, keeps_items=self._keeps_items
                 )
             return self._sources[position]

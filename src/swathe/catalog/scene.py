@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 import orjson
@@ -30,11 +31,16 @@ _KEPT = (
     *("sat:orbit_state", "sat:relative_orbit", "sat:absolute_orbit", "sar:instrument_mode", "sar:polarizations"),
     *("view:sun_azimuth", "view:sun_elevation", "view:azimuth", "view:incidence_angle", *_OFFSET_APPLIED),
 )
+# ESA's products from baseline 04.00 on (25 January 2022) hold 10,000 * reflectance + 1,000. Some catalogs pass them on
+# without a word about it (Planetary Computer).
+_FIRST_BASELINE_WITH_OFFSET = 4.0
+BASELINE_FACTORS = (0.0001, -0.1)
 _DATA_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "image/x.geotiff")
+T = TypeVar("T")
 _OTHER_ROLES = {"thumbnail", "overview", "visual", "metadata", "tiles"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AssetBand:
     """What an item says of one band of a file. `scale` and `offset` are None where it says nothing."""
 
@@ -45,7 +51,7 @@ class AssetBand:
     offset: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asset:
     """A file of a scene. `grid` is None where the item does not say where its pixels lie; the file knows."""
 
@@ -60,7 +66,7 @@ class BandSource:
     """Where a scene keeps a band: the file, the band in it (from 1), and what the item says of its numbers.
 
     `nodata` is the item's, else the definition's, else None: then the file's own counts. `scale` and `offset` are the
-    item's or None; an offset that the numbers already have is 0.
+    item's, else what its processing baseline means, else None; an offset that the numbers already have is 0.
     """
 
     key: str
@@ -107,12 +113,27 @@ class Scene:
             if len(asset.bands) > 1 and band.index == 1:
                 names = [found.name for found in asset.bands]
                 index = names.index(band.name) + 1 if band.name in names else 1
-            return _band_source(key, asset, index, band)
+            return self._band_source(key, asset, index, band)
         for key, asset in self.assets.items():
             names = [found.name for found in asset.bands]
             if asset.is_data and len(names) > 1 and band.name in names:
-                return _band_source(key, asset, names.index(band.name) + 1, band)
+                return self._band_source(key, asset, names.index(band.name) + 1, band)
         return None
+
+    def _band_source(self, key: str, asset: Asset, index: int, band: BandDefinition) -> BandSource:
+        said = asset.bands[index - 1] if len(asset.bands) >= index else AssetBand()
+        nodata = band.nodata if said.nodata is None else said.nodata
+        scale, offset = said.scale, said.offset
+        if scale is None and band.follows_baseline and self._has_baseline_offset:
+            scale, offset = BASELINE_FACTORS
+        return BandSource(key, asset, index, nodata, scale, offset)
+
+    @property
+    def _has_baseline_offset(self) -> bool:
+        """Whether numbers of which the item says nothing have the offset of Sentinel-2's newer processing baselines."""
+        baseline = _number(self.properties.get("s2:processing_baseline"))
+        applied = any(self.properties.get(key) is True for key in _OFFSET_APPLIED)
+        return baseline is not None and baseline >= _FIRST_BASELINE_WITH_OFFSET and not applied
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON document, from which `from_json` makes the same scene."""
@@ -143,12 +164,6 @@ class Scene:
             assets={key: _asset_from_json(asset) for key, asset in values["assets"].items()},
             properties=values["properties"],
         )
-
-
-def _band_source(key: str, asset: Asset, index: int, band: BandDefinition) -> BandSource:
-    said = asset.bands[index - 1] if len(asset.bands) >= index else AssetBand()
-    nodata = band.nodata if said.nodata is None else said.nodata
-    return BandSource(key, asset, index, nodata, said.scale, said.offset)
 
 
 def _asset_to_json(asset: Asset) -> dict[str, Any]:
@@ -200,7 +215,7 @@ def resolve_href(href: str, base: str) -> str:
     remote = "://" in base and not base.startswith("file://")
     if not remote:
         return os.path.normpath(os.path.join(os.path.dirname(_local(base)), _local(href)))
-    if href.startswith("file://"):
+    if href[:5].lower() == "file:":
         raise SourceError(f"{base} names the file {href}; a catalog from elsewhere may not name files of this machine")
     if base.startswith("s3://"):
         bucket, _, key = base.removeprefix("s3://").partition("/")
@@ -213,8 +228,12 @@ def _local(href: str) -> str:
     return unquote(urlsplit(href).path) if href.startswith("file://") else href
 
 
-def parse_item(item: Mapping[str, Any], base: str, collection: str = "", *, keeps_item: bool = False) -> Scene:
+def parse_item(
+    item: Mapping[str, Any], base: str, collection: str = "", *, keeps_item: bool = False, alternate: str = ""
+) -> Scene:
     """The scene of a STAC item that lies at `base`; with `keeps_item` it holds the item too, compressed.
+
+    Assets that have an alternative address of the name `alternate` are read there.
 
     Raises:
         SourceError: it has no id, no usable geometry or no time.
@@ -238,7 +257,7 @@ def parse_item(item: Mapping[str, Any], base: str, collection: str = "", *, keep
         bbox=(west, south, east, north),
         geometry_wkb=shapely.to_wkb(footprint),
         assets={
-            str(key): _parse_asset(asset, properties, base, offset_applied=applied)
+            str(key): _parse_asset(asset, properties, base, offset_applied=applied, alternate=alternate)
             for key, asset in (assets.items() if isinstance(assets, Mapping) else ())
             if isinstance(asset, Mapping) and isinstance(asset.get("href"), str)
         },
@@ -292,17 +311,32 @@ def _parse_datetime(properties: Mapping[str, Any], name: str, base: str) -> date
         raise SourceError(f"STAC item {name} ({base}) has no usable datetime: {text!r}") from None
 
 
-def _parse_asset(asset: Mapping[str, Any], properties: Mapping[str, Any], base: str, *, offset_applied: bool) -> Asset:
+def _parse_asset(
+    asset: Mapping[str, Any], properties: Mapping[str, Any], base: str, *, offset_applied: bool, alternate: str
+) -> Asset:
     roles = asset.get("roles")
     named = {str(role) for role in roles} if isinstance(roles, list) else set()
     media_type = str(asset.get("type") or "")
     is_image = media_type.startswith(_DATA_TYPES) or (not media_type and "data" in named)
     return Asset(
-        href=resolve_href(asset["href"], base),
-        grid=_parse_grid(asset, properties),
-        bands=_parse_bands(asset, offset_applied=offset_applied),
+        href=resolve_href(_address(asset, alternate), base),
+        grid=_shared(_parse_grid(asset, properties)),
+        bands=_shared(_parse_bands(asset, offset_applied=offset_applied)),
         is_data=is_image and ("data" in named or not named & _OTHER_ROLES),
     )
+
+
+@lru_cache(maxsize=16_384)
+def _shared(value: T) -> T:
+    """The same object for equal values: most scenes of a catalog have the same grids and bands."""
+    return value
+
+
+def _address(asset: Mapping[str, Any], alternate: str) -> str:
+    others = asset.get("alternate") if alternate else None
+    other = others.get(alternate) if isinstance(others, Mapping) else None
+    told = other.get("href") if isinstance(other, Mapping) else None
+    return told if isinstance(told, str) else str(asset["href"])
 
 
 def _parse_bands(asset: Mapping[str, Any], *, offset_applied: bool) -> tuple[AssetBand, ...]:

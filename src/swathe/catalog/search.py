@@ -9,18 +9,21 @@ from __future__ import annotations
 import bisect
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from swathe.catalog.areas import Bbox, boxes_meet
+from swathe.catalog.failures import cannot_read
+from swathe.catalog.items import Extent, extent_of
 from swathe.catalog.scene import Scene, parse_item, resolve_href
 from swathe.model.errors import ObjectNotFound, SourceError, StorageError
-from swathe.settings import CollectionSettings
 from swathe.storage import ObjectStores, SourceFiles
 from swathe.storage.sources import local_path
 
@@ -30,14 +33,6 @@ _LOCAL_THREADS, _REMOTE_THREADS = 4, 32
 _MAX_DOCUMENTS = 2_000_000
 _ROOTS = ("catalog.json", "collection.json", "items.geojson")
 _BELOW = ("child", "item")
-
-Bbox = tuple[float, float, float, float]
-
-
-class SourceUnavailable(SourceError):
-    """The catalog's store does not answer, or is busy; later it may."""
-
-    retryable = True
 
 
 @dataclass(frozen=True)
@@ -58,23 +53,37 @@ class CatalogSource:
         SourceUnavailable: its store does not answer now (retryable).
     """
 
-    def __init__(self, source: str, stores: ObjectStores, *, collection: str = "", keeps_items: bool = False) -> None:
+    def __init__(
+        self,
+        source: str,
+        stores: ObjectStores,
+        *,
+        collection: str = "",
+        keeps_items: bool = False,
+        alternate: str = "",
+    ) -> None:
+        """`alternate` is the name of the alternative addresses at which assets are read, where they have one."""
         self.source = source
+        self._alternate = alternate
         self._collection = collection
         self._keeps_items = keeps_items
-        self._files = SourceFiles(stores)
+        self._files = SourceFiles(stores, source)
         self._documents: dict[str, _Document] = {}
         self._scenes: list[Scene] = []
         self._look_again_at = float("-inf")
         self._lock = threading.Lock()
 
     def find_scenes(
-        self, *, start: datetime, end: datetime, bbox: Bbox | None = None, max_cloud_cover: float | None = None
+        self,
+        *,
+        start: datetime,
+        end: datetime,
+        boxes: Sequence[Bbox] | None = None,
+        max_cloud_cover: float | None = None,
     ) -> list[Scene]:
-        """The scenes of `[start, end)` whose box meets `bbox` (west, south, east, north in degrees), by time and id.
+        """The scenes of `[start, end)` whose box meets one of `boxes` (degrees), by time and id.
 
-        A box whose west is greater than its east crosses the antimeridian. With `max_cloud_cover` (percent), scenes
-        whose cloud cover is unknown stay.
+        With `max_cloud_cover` (percent), scenes whose cloud cover is unknown stay.
         """
         scenes = self.all_scenes()
         first = bisect.bisect_left(scenes, start, key=lambda scene: scene.datetime)
@@ -82,9 +91,23 @@ class CatalogSource:
         return [
             scene
             for scene in scenes[first:last]
-            if (bbox is None or boxes_meet(scene.bbox, bbox))
+            if (boxes is None or any(boxes_meet(scene.bbox, box) for box in boxes))
             and (max_cloud_cover is None or scene.cloud_cover is None or scene.cloud_cover <= max_cloud_cover)
         ]
+
+    def newest_scenes(
+        self, *, start: datetime, end: datetime, boxes: Sequence[Bbox] | None, ids: frozenset[str] | None
+    ) -> Iterable[Scene]:
+        """The scenes of `[start, end)` whose box meets one of `boxes`, newest first, then by id."""
+        return newest_first(self.find_scenes(start=start, end=end, boxes=boxes))
+
+    def sample_scenes(self) -> Sequence[Scene]:
+        """Every scene."""
+        return self.all_scenes()
+
+    def extent(self) -> Extent:
+        """The box and the times of all scenes."""
+        return extent_of(self.all_scenes())
 
     def all_scenes(self) -> list[Scene]:
         """Every scene, by time and id. The list is the source's own: not to be changed."""
@@ -142,7 +165,7 @@ class CatalogSource:
             except ObjectNotFound:
                 continue
             except StorageError as error:
-                raise _cannot_read(error) from None
+                raise cannot_read(error) from None
             return href
         raise SourceError(f"{self.source} holds no STAC: there is no {', '.join(_ROOTS)} in it")
 
@@ -158,7 +181,7 @@ class CatalogSource:
         try:
             data = self._files.read(href)
         except StorageError as error:
-            raise _cannot_read(error) from None
+            raise cannot_read(error) from None
         try:
             content = orjson.loads(data)
         except orjson.JSONDecodeError as error:
@@ -169,34 +192,25 @@ class CatalogSource:
     def _parse(self, content: Any, href: str) -> tuple[tuple[Scene, ...], tuple[str, ...]]:
         kind = content.get("type") if isinstance(content, dict) else None
         if kind == "Feature":
-            return (parse_item(content, href, self._collection, keeps_item=self._keeps_items),), ()
+            return (self._scene(content, href),), ()
         if kind == "FeatureCollection":
             items = content.get("features")
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise SourceError(f"{href} is a FeatureCollection without a list of features")
-            kept = self._keeps_items
-            return tuple(parse_item(item, href, self._collection, keeps_item=kept) for item in items), ()
+            return tuple(self._scene(item, href) for item in items), ()
         # Before STAC 1.0 a catalog had no `type`.
         if kind in ("Catalog", "Collection") or (isinstance(content, dict) and "stac_version" in content):
             return (), tuple(_links(content, href))
         raise SourceError(f"{href} is no STAC catalog, collection, item or list of items")
 
-
-def open_catalog(settings: CollectionSettings, stores: ObjectStores, *, keeps_items: bool = False) -> CatalogSource:
-    """The scenes of a configured collection, with their items if asked; nothing is read before they are asked for."""
-    return CatalogSource(settings.source, stores, collection=settings.type, keeps_items=keeps_items)
+    def _scene(self, item: Mapping[str, Any], href: str) -> Scene:
+        return parse_item(item, href, self._collection, keeps_item=self._keeps_items, alternate=self._alternate)
 
 
-def boxes_meet(one: Bbox, other: Bbox) -> bool:
-    """Whether two boxes in degrees share a point. One whose west is greater than its east crosses the antimeridian."""
-    if one[1] > other[3] or other[1] > one[3]:
-        return False
-    return any(a[0] <= b[1] and b[0] <= a[1] for a in _longitudes(one) for b in _longitudes(other))
-
-
-def _longitudes(box: Bbox) -> list[tuple[float, float]]:
-    west, _, east, _ = box
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+def newest_first(scenes: Sequence[Scene]) -> Iterator[Scene]:
+    """Scenes by time and id, the newest first, then by id."""
+    for _, alike in groupby(reversed(scenes), key=lambda scene: scene.datetime):
+        yield from reversed(list(alike))
 
 
 def _links(content: Mapping[str, Any], href: str) -> Iterator[str]:
@@ -212,7 +226,3 @@ def _stamp(path: Path) -> object:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _cannot_read(error: StorageError) -> SourceError:
-    return SourceUnavailable(error.message) if error.retryable else SourceError(error.message)

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from swathe.catalog.areas import Bbox, boxes_meet
+from swathe.catalog.neighbourhoods import neighbourhoods
 from swathe.catalog.scene import Scene
-from swathe.catalog.search import boxes_meet
 from swathe.engine.cost import area_factor, band_factor
 from swathe.engine.estimate import estimate
 from swathe.engine.evaluate import DATA_MASK_OUTPUT, calculations_of
@@ -27,6 +28,8 @@ from swathe.model.statistical import Aggregation, Grid, StatisticsRequest
 from swathe.model.time import TimeRange
 from swathe.rasters.source import RasterInfo
 from swathe.settings import Settings
+
+_NEIGHBOURS_M = 25_000.0
 
 
 def analyse(
@@ -52,8 +55,8 @@ def analyse(
     """
     outline, sample_count = _outline(request.aggregation, file, batches, sources)
     notes: list[str] = []
-    box = lonlat_box(outline.bounds, file.epsg)
-    found = [_find(request, source, intervals, box, find_scenes, notes) for source in sources]
+    boxes = _search_boxes(outline.bounds, file.epsg, settings.catalog.searches)
+    found = [_find(request, source, intervals, boxes, find_scenes, notes) for source in sources]
     sources = [with_reference(source, members) for source, members in zip(sources, found, strict=True)]
     scenes = [_complete(source, members, notes) for source, members in zip(sources, found, strict=True)]
     result_rows = sum(
@@ -102,23 +105,32 @@ def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[S
     return [] if box is None else [scene for scene in scenes if boxes_meet(scene.bbox, box)]
 
 
+def _search_boxes(bounds: npt.NDArray[np.float64], epsg: int, most: int) -> list[Bbox]:
+    """A few boxes in longitude and latitude that hold all features, whose boxes (n, 4) are in their own CRS."""
+    near = neighbourhoods(bounds, most, _NEIGHBOURS_M / metres_per_unit(epsg))
+    found = [lonlat_box(np.array([box]), epsg) for box in near]
+    if None in found:  # a part of them lies where the CRS is not defined
+        found = [lonlat_box(bounds, epsg)]
+    return [box for box in found if box is not None]
+
+
 def _find(
     request: StatisticsRequest,
     source: SourceInput,
     intervals: Sequence[TimeRange],
-    box: tuple[float, float, float, float] | None,
+    boxes: Sequence[Bbox],
     find_scenes: Callable[..., list[Scene]],
     notes: list[str],
 ) -> list[Scene]:
     """The scenes of a source over the features, in the time that the request and its filter leave."""
-    if box is None:
+    if not boxes:
         return []
     data_filter = request.input.data[source.number].data_filter
     start, end = intervals[0].start, intervals[-1].end
     if data_filter.time_range is not None:
         own = data_filter.time_range.to_range(f"input->data[{source.number}]->dataFilter->timeRange")
         start, end = max(start, own.start), min(end, own.end)
-    found = find_scenes(source, start=start, end=end, bbox=box, max_cloud_cover=data_filter.max_cloud_coverage)
+    found = find_scenes(source, start=start, end=end, boxes=boxes, max_cloud_cover=data_filter.max_cloud_coverage)
     if not found:
         notes.append(f"Collection '{source.collection.type}' has no scene over the features in this time")
     return found

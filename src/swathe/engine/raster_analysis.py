@@ -15,6 +15,7 @@ import numpy.typing as npt
 import shapely
 
 from swathe.catalog.collections import Collection
+from swathe.catalog.neighbourhoods import neighbourhoods
 from swathe.catalog.registry import Catalog
 from swathe.catalog.scene import Scene
 from swathe.engine.cost import area_factor, band_factor
@@ -31,6 +32,7 @@ from swathe.model.process import ProcessRequest
 
 # Of a box's size, on each side: scenes are seen somewhat beyond their footprints, and sides of boxes are bowed.
 _SCENE_MARGIN, _IMAGE_MARGIN = 0.03, 0.02
+_NEIGHBOURS_DEG = 0.25
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 _AT_ONCE = 10_000
 
@@ -118,13 +120,15 @@ class RasterPlanner:
             return []
         wanted = self._request.input.data[source.number]
         span = time_range(wanted, source.number)
-        west, south = boxes[:, :2].min(axis=0).tolist()
-        east, north = boxes[:, 2:].max(axis=0).tolist()
+        near = neighbourhoods(boxes, self._catalog.most_searches, _NEIGHBOURS_DEG)
         return self._catalog.find_scenes(
             wanted.type,
             start=span.start,
             end=span.end,
-            bbox=(max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0)),
+            boxes=[
+                (max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0))
+                for west, south, east, north in near
+            ],
             max_cloud_cover=wanted.data_filter.max_cloud_coverage,
         )
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from swathe.model.errors import SettingsInvalid
@@ -43,6 +44,11 @@ class Home:
         """Where `s3://` is when nothing is configured about storage."""
         return self.path / "buckets"
 
+    @property
+    def catalog(self) -> Path:
+        """Where what catalogs elsewhere said is kept, when nothing is configured about that."""
+        return self.path / "catalog"
+
     def job(self, job_id: str) -> Path:
         """The folder of a job under way."""
         return self._folder("jobs") / job_id
@@ -54,6 +60,26 @@ class Home:
     def forget(self, job_id: str) -> None:
         """Removes a job's files; what cannot be removed stays."""
         shutil.rmtree(self.job(job_id), ignore_errors=True)
+
+    def looking(self, job_id: str) -> Path:
+        """The folder of what the console keeps of a job; it may be made again at any time."""
+        return self._folder("looking") / job_id
+
+    def looked_at(self) -> list[str]:
+        """The jobs that the console keeps something of."""
+        return [path.name for path in self._folder("looking").iterdir() if path.is_dir()]
+
+    def keep_features(self, job_id: str) -> None:
+        """Puts the features of a job that has ended aside for the console, unless it has made them ready already."""
+        folder = self.looking(job_id)
+        if not (folder / "shapes").exists():
+            with suppress(OSError):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                (self.job(job_id) / FEATURES_FILE).replace(folder / FEATURES_FILE)
+
+    def forget_looking(self, job_id: str) -> None:
+        """Removes what the console keeps of a job."""
+        shutil.rmtree(self.looking(job_id), ignore_errors=True)
 
     def lock(self) -> None:
         """Takes the home for this process; the kernel gives it back when the process ends, however it does.

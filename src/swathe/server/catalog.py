@@ -50,15 +50,22 @@ CONFORMS_TO = (
 )
 _SHOWN = ("bbox", "datetime", "limit", "next", "fields", "filter", "filter-lang")
 _TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
+_LISTS = ("bbox", "collections", "ids")
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys(("collections", "ids", "intersects", "filter-crs", "distinct", *_SHOWN), _TEXT),
+    **{name: {"type": "array", "items": _TEXT} for name in _LISTS},
+    "bbox": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
     "limit": {**_COUNT, "minimum": 1, "default": DEFAULT_LIMIT},
     "next": _COUNT,
     "filter-lang": {**_TEXT, "enum": ["cql2-text", "cql2-json"]},
     "distinct": {**_TEXT, "enum": ["date"]},
 }
 _PARAMETERS = {
-    name: {"name": name, "in": "query", "required": False, "schema": told} for name, told in _SCHEMAS.items()
+    name: {
+        **{"name": name, "in": "query", "required": False, "schema": told},
+        **({"style": "form", "explode": False} if name in _LISTS else {}),
+    }
+    for name, told in _SCHEMAS.items()
 }
 
 router = APIRouter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,11 +11,14 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
+from swathe.jobs.database import DatabaseUnavailable
 from swathe.model.errors import RequestInvalid, SourceError, SwatheError
 from swathe.model.validation import to_request_invalid
 from swathe.server import errors
 from swathe.server.answers import JsonAnswer
+from swathe.server.middleware import BodyTooLong
 
 JSON, SCHEMA = "application/json", "application/schema+json"
 GEOJSON, OPENAPI = "application/geo+json", "application/vnd.oai.openapi+json;version=3.0"
@@ -61,6 +65,12 @@ class CatalogRoute(APIRoute):
             except RequestValidationError as error:
                 problems = [{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]
                 return answer_to(to_request_invalid(problems))
+            except DatabaseUnavailable as error:
+                return _restated(errors.answer_to_outage(error))
+            except (HTTPException, BodyTooLong):
+                raise
+            except Exception as error:
+                return _restated(errors.answer_to_bug(f"{request.method} {request.url.path}", error))
 
         return handle_with_errors
 
@@ -73,6 +83,14 @@ def answer_to(error: SwatheError) -> JsonAnswer:
     description = f"{parameter}: {error.message}" if parameter else error.message
     kept = {name: usual.headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in usual.headers}
     return JsonAnswer({"code": str(status), "description": description}, status_code=status, headers=kept)
+
+
+def _restated(usual: JsonAnswer) -> JsonAnswer:
+    """An answer of the usual shape in STAC's."""
+    said = json.loads(bytes(usual.body))["error"]
+    kept = {name: usual.headers[name] for name in ("Retry-After",) if name in usual.headers}
+    code = usual.status_code
+    return JsonAnswer({"code": str(code), "description": said["message"]}, status_code=code, headers=kept)
 
 
 def base_of(request: Request) -> str:

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from swathe.catalog.areas import Bbox
 from swathe.catalog.collections import Collection, make_collection
 from swathe.catalog.items import to_collection
 from swathe.catalog.scene import Scene, parse_item
-from swathe.catalog.search import Bbox
 from swathe.jobs.byoc import ByocCollection, ByocCollections
 from swathe.jobs.byoc_records import ByocTile, TileStatus
 from swathe.jobs.byoc_sources import entry_of, to_item

@@ -9,19 +9,19 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from swathe.catalog.areas import Bbox
 from swathe.catalog.collections import Collection
 from swathe.catalog.definitions import read_definitions
-from swathe.catalog.item_search import newest_first
-from swathe.catalog.items import Extent, extent_of, to_collection
+from swathe.catalog.items import Extent, to_collection
 from swathe.catalog.registry import Catalog
 from swathe.catalog.scene import Scene
-from swathe.catalog.search import Bbox
 from swathe.jobs.byoc import ByocCollections
 from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.model.errors import NotFound, RequestInvalid, SettingsInvalid, SourceError
 from swathe.server.catalog_own import PREFIX, OwnCollections
 from swathe.settings import Settings
 from swathe.storage import ObjectStores
+from swathe.storage.doors import storage_of
 
 _READERS = 8
 
@@ -35,7 +35,9 @@ class Shelf:
     def __init__(
         self, settings: Settings, collections: ByocCollections | None = None, tiles: ByocTiles | None = None
     ) -> None:
-        self.catalog = Catalog(settings.collections, ObjectStores(settings.storage), keeps_items=True)
+        self.catalog = Catalog(
+            settings.collections, ObjectStores(storage_of(settings)), settings.catalog, keeps_items=True
+        )
         self.readers = CapacityLimiter(_READERS)
         self._own = None if collections is None or tiles is None else (collections, tiles)
         self._names: dict[str, str] = {}
@@ -68,7 +70,7 @@ class Shelf:
             collection = None
         extent: Extent = (None, None, None)
         with suppress(SourceError):
-            extent = extent_of(self.catalog.known_scenes(name))
+            extent = self.catalog.extent(name)
         return to_collection(name, collection, extent)
 
     def of(self, project_id: str) -> View:
@@ -139,4 +141,4 @@ class View:
         if self._shelf.name(collection) is None and self._own is not None:
             found = self._own.get(collection)
             return () if found is None else self._own.newest_scenes(found, start=start, end=end, bbox=bbox, ids=ids)
-        return newest_first(self._shelf.catalog.find_scenes(collection, start=start, end=end, bbox=bbox))
+        return self._shelf.catalog.newest_scenes(collection, start=start, end=end, bbox=bbox, ids=ids)

@@ -1,4 +1,4 @@
-"""Handles to S3 buckets and HTTP servers, made from the deployment's settings and nothing else.
+"""Handles to S3 buckets, made from the deployment's settings and nothing else.
 
 The store library reads `AWS_*` variables and, without keys, asks the machine's metadata service. A request must never
 borrow the machine's identity, nor have a stray session token sent along with its own keys: keys are handed over by a
@@ -7,10 +7,11 @@ provider, which switches all of that off, and everything else that the environme
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from obstore.store import HTTPStore, S3Store
+from obstore.store import S3Store
 
 from swathe.settings import StorageSettings
 from swathe.storage.credentials import Credentials
@@ -18,6 +19,7 @@ from swathe.storage.credentials import Credentials
 if TYPE_CHECKING:  # these types have no being at run time
     from obstore.store import ClientConfig, RetryConfig, S3Credential, S3CredentialProvider
 
+_REGION = re.compile(r"[A-Za-z0-9_-]+")
 _CONNECT_S = 10.0
 _LONGEST_TRANSFER = timedelta(hours=12)
 
@@ -25,6 +27,8 @@ _LONGEST_TRANSFER = timedelta(hours=12)
 def open_bucket(settings: StorageSettings, bucket: str, credentials: Credentials | None) -> S3Store:
     """A bucket at the deployment's endpoint; with no keys given, requests are unsigned (public buckets)."""
     region = (credentials.region if credentials else None) or settings.region
+    if not _REGION.fullmatch(region):  # it is a part of the host's name
+        raise ValueError(f"{region} is no region")
     endpoint = (settings.endpoint_url or f"https://s3.{region}.amazonaws.com").rstrip("/")
     return S3Store(
         bucket,
@@ -33,18 +37,12 @@ def open_bucket(settings: StorageSettings, bucket: str, credentials: Credentials
         region=region,
         virtual_hosted_style_request=False,
         skip_signature=credentials is None,
-        request_payer=False,
+        request_payer=settings.requester_pays,
         s3_express=False,
         credential_provider=_provider(credentials) if credentials else None,
         client_options=_client_options(settings, allow_http=endpoint.startswith("http://")),
         retry_config=_retry_config(settings),
     )
-
-
-def open_site(settings: StorageSettings, url: str) -> HTTPStore:
-    """A web server, for sources that the deployment names by `http://` or `https://`."""
-    options = _client_options(settings, allow_http=url.startswith("http://"))
-    return HTTPStore(url, client_options=options, retry_config=_retry_config(settings))
 
 
 def _provider(credentials: Credentials) -> S3CredentialProvider:

@@ -59,6 +59,19 @@ def explain(error: Exception, url: str, doing: str) -> StorageError:
     return StoreUnavailable(f"{url} cannot be {doing} now: the store does not answer")
 
 
+def explain_status(status: int, url: str, doing: str) -> StorageError:
+    """The error to raise for what a web server answers."""
+    if status in (404, 410):
+        return ObjectNotFound(f"{url} cannot be {doing}: there is no such object")
+    if status in (401, 403):
+        return AccessDenied(f"{url} cannot be {doing}: the server refuses it ({status})")
+    if status == 416:
+        return StorageError(f"{url} cannot be {doing}: it ends before the part that is asked for")
+    if status >= 500 or status in (408, 429):
+        return StoreUnavailable(f"{url} cannot be {doing} now: the store is busy or ill ({status})")
+    return StorageError(f"{url} cannot be {doing}: the server answers {status}")
+
+
 def explain_file(error: OSError, url: str, doing: str) -> StorageError:
     """The error to raise for what the file system said about a mapped bucket's object."""
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):

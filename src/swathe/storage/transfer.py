@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
-from obstore.store import HTTPStore, S3Store
+from obstore.store import S3Store
 
 from swathe.model.errors import LimitExceeded, StorageError
 from swathe.storage.folder import new_file
@@ -23,7 +23,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def get_parts(store: S3Store | HTTPStore, key: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+def get_parts(store: S3Store, key: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
     """The bytes of `(start, length)` ranges, a request each, side by side; empty ranges cost none."""
     wanted = [(start, length) for start, length in ranges if length > 0]
     if len(wanted) == 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swathe.model.errors import AccessDenied, StorageError
 
-_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_KEY_BYTES = 1024
 
 
@@ -36,7 +36,7 @@ def parse_object_url(url: str, *, folder: bool = False) -> ObjectUrl:
     if not separator or scheme != "s3":
         raise StorageError(f"'{url}' is no s3:// address; write it like s3://bucket/folder/object")
     bucket, _, key = rest.partition("/")
-    if not _BUCKET.match(bucket) or ".." in bucket:
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
         raise StorageError(f"'{url}' has no usable bucket name; write it like s3://bucket/folder/object")
     if folder:
         key = key.removesuffix("/")
@@ -51,6 +51,17 @@ def parse_object_url(url: str, *, folder: bool = False) -> ObjectUrl:
     if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in key):
         raise StorageError(f"'{url!r}' has a control character in its key, which is refused")
     return ObjectUrl(bucket, key)
+
+
+def shown_url(url: str) -> str:
+    """An address as it may be told: without the query and the password, which may be secret."""
+    if "://" not in url:
+        return url
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in ("http", "https"):
+        return url
+    place, slash, path = rest.partition("#")[0].partition("?")[0].partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
 
 
 def to_file(root: Path, url: ObjectUrl) -> Path:

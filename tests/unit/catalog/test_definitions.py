@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -239,3 +241,45 @@ def test_factors_of_a_real_item_are_those_of_the_definition() -> None:
             assert band.factors(band.default_unit) == (place.scale, place.offset or 0.0), name
         if place.nodata is not None:
             assert band.nodata == place.nodata, name
+
+
+@pytest.mark.parametrize(
+    ("prefix", "factors"),
+    [
+        ("planetary-computer__S2B", (0.0001, -0.1)),  # baseline 05.10, of whose offset the item says nothing
+        ("planetary-computer-2021", (0.0001, 0.0)),  # baseline 02.12
+        ("earth-search-v1__S2A_12RWT", (0.0001, 0.0)),  # 05.10, the offset applied already
+        ("earth-search-v1__S2B_33TWN_20220226", (0.0001, -0.1)),  # 04.00, still to be applied
+        ("cdse-sentinel-2-l2a__S2B", (0.0001, -0.1)),
+    ],
+)
+def test_reflectance_of_a_catalogs_item_is_that_of_its_baseline(prefix: str, factors: tuple[float, float]) -> None:
+    scene, band = read_item(prefix), find("sentinel-2-l2a").bands["B04"]
+    place = scene.asset_for(band)
+    assert band.factors("REFLECTANCE", place) == factors
+    assert replace(band, harmonized=False).factors("REFLECTANCE", place) == factors
+    assert band.factors("DN", place) == (1.0, factors[1] * 10_000)
+    mask = find("sentinel-2-l2a").bands["SCL"]
+    assert mask.factors("DN", scene.asset_for(mask)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("properties", "offset"),
+    [
+        ({"s2:processing_baseline": "04.00"}, -0.1),
+        ({"s2:processing_baseline": "05.11"}, -0.1),
+        ({"s2:processing_baseline": "03.01"}, 0.0),
+        ({"s2:processing_baseline": "05.00", "sentinel:boa_offset_applied": True}, 0.0),
+        ({"s2:processing_baseline": "unknown"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_the_baseline_tells_the_offset_where_the_item_does_not(properties: Any, offset: float) -> None:
+    scene = Scene(
+        "S", "", datetime(2022, 2, 1, tzinfo=UTC), None, (0, 0, 1, 1), None, {"B04": Asset("B04.tif")}, properties
+    )
+    band = find("sentinel-2-l2a").bands["B04"]
+    assert band.factors("REFLECTANCE", scene.asset_for(band)) == (0.0001, offset)
+    entry = CollectionSettings(type="S2L2A", source="x", bands={"B04": BandSettings(scale=0.0001, unit="REFLECTANCE")})
+    own = make_collection(entry, read_definitions()).bands["B04"]
+    assert own.factors("REFLECTANCE", scene.asset_for(own)) == (0.0001, 0.0)  # the configuration goes first

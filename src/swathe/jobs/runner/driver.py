@@ -378,6 +378,8 @@ class JobRunner:
         job_log(LOG, job_id).info("%s%s", job.state.status, f" ({job.state.error})" if job.state.error else "")
         self._drop_run(job_id)
         if Effect.FORGET in effects:
+            if self.settings.console.enabled and self.settings.storage.local_root is None:
+                self.home.keep_features(job_id)  # what was delivered may be out of reach, the job's keys being gone
             self.home.forget(job_id)
             self.store.database.shred()
         elif job.state.status is Status.STOPPED and self._finisher is not None:
