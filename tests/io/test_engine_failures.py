@@ -341,11 +341,6 @@ def test_a_footprint_that_crosses_itself_is_no_obstacle(world: World) -> None:
             "no collection of type 'landsat'; it has: sentinel-2-l2a",
         ),
         (
-            {"data": [{"type": "sentinel-2-l2a", "processing": {"upsampling": "BICUBIC"}}]},
-            "input->data[0]->processing->upsampling",
-            "upsampling BICUBIC is not supported yet; use NEAREST",
-        ),
-        (
             {"data": [{"type": "sentinel-2-l2a", "id": "a"}, {"type": "sentinel-2-l2a", "id": "a"}]},
             "input->data",
             "Two data sources have the same id",

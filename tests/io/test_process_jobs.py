@@ -243,7 +243,7 @@ def test_an_image_without_data_is_there_and_said_to_be_empty(world: World) -> No
 def test_what_fails_for_a_while_is_no_failure_of_a_tile(world: World) -> None:
     small_areas(world, 2)
     world.items[0]["assets"]["B04"]["href"] = f"http://127.0.0.1:{free_port()}/B04.tif"
-    storage = StorageSettings(local_root=world.folder / "buckets", retries=0, timeout_s=2)
+    storage = StorageSettings(local_root=world.folder / "buckets", retries=0, timeout_s=2, hosts=("127.0.0.1",))
     job = ProcessJob(world.folder, world.settings(), batch_body(input=GEOPACKAGE), storage=storage)
     job.analyse()
     outcome = job.run(0)

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from swathe.jobs import workshop
-from swathe.jobs.workshop import ComputerLost, Deadline, TookTooLong, TooManyRequests, Workshop
+from swathe.jobs.child import Child
+from swathe.jobs.workshop import Abandoned, ComputerLost, Deadline, TookTooLong, TooManyRequests, Workshop
 from swathe.model.errors import RequestInvalid
 from swathe.settings import ServiceSettings, Settings
 
@@ -31,7 +32,9 @@ def sleep(engine: Any, deadline: Deadline, started: Path | None = None, seconds:
     return os.getpid()
 
 
-def wait_politely(engine: Any, deadline: Deadline) -> None:
+def wait_politely(engine: Any, deadline: Deadline, started: Path | None = None) -> None:
+    if started is not None:
+        started.write_text(str(os.getpid()))
     while not deadline():
         time.sleep(0.01)
     raise deadline.error()
@@ -112,6 +115,56 @@ def test_work_that_does_not_end_in_time_is_ended(monkeypatch: pytest.MonkeyPatch
         assert shop.submit((), pid).result(60) != same
     finally:
         shop.close()
+
+
+def test_work_that_nobody_waits_for_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shop = open_shop(seconds=600)
+    try:
+        polite = shop.submit((), wait_politely, tmp_path / "polite")
+        queued = shop.submit((), sleep, tmp_path / "queued")
+        same = wait_for(tmp_path / "polite")
+        shop.abandon(queued)
+        shop.abandon(polite)
+        with pytest.raises(Abandoned):
+            polite.result(60)
+        assert queued.cancelled()
+        assert shop.submit((), pid).result(60) == same
+        assert not (tmp_path / "queued").exists()
+        monkeypatch.setattr(workshop, "_GRACE_S", 0.2)
+        deaf = shop.submit((), sleep, tmp_path / "deaf")
+        wait_for(tmp_path / "deaf")
+        shop.abandon(deaf)
+        with pytest.raises(Abandoned):
+            deaf.result(60)
+        assert shop.submit((), pid).result(60) != same
+        shop.abandon(deaf)
+    finally:
+        shop.close()
+
+
+def test_a_process_that_is_ended_as_it_answers_serves_nobody_else(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Child.call
+
+    def call_and_be_late(self: Child, *args: Any) -> Any:
+        answer = call(self, *args)
+        *_, order = shop._orders.values()
+        order._kill()
+        return answer
+
+    same = shop.submit((), pid).result(60)
+    monkeypatch.setattr(Child, "call", call_and_be_late)
+    assert shop.submit((), pid).result(60) == same
+    monkeypatch.setattr(Child, "call", call)
+    assert shop.submit((), pid).result(60) != same
+
+
+def test_a_process_that_is_killed_while_it_is_idle_is_not_used(shop: Workshop) -> None:
+    same = shop.submit((), pid).result(60)
+    os.kill(same, signal.SIGKILL)
+    os.waitid(os.P_PID, same, os.WEXITED | os.WNOWAIT)  # and leave it to be found
+    assert shop.submit((), pid).result(60) != same
 
 
 def test_closing_ends_what_is_under_way_and_every_process(tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ class ServerJob:
         else:
             secret = SecretStr(self.server.secret_access_key)
             storage = StorageSettings(
-                endpoint_url=self.server.url, access_key=self.server.access_key, secret_access_key=secret
+                endpoint_url=self.server.url,
+                access_key=self.server.access_key,
+                secret_access_key=secret,
+                buckets=("out",),
             )
         # on a server each copy of the state has a folder of its own
         url = f"s3://out/{state.name}" if self.server else "s3://out/run"

@@ -120,8 +120,8 @@ def open_features(path: Path, *, max_features: int) -> FeatureFile:
         LimitExceeded: it has more features than allowed.
     """
     with _connect(path) as db:
-        # no views: one may compute without end
-        names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        # no views and no virtual tables: one may compute without end
+        names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")}
         missing = {"gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"} - names
         if missing:
             raise FeaturesInvalid(

@@ -21,6 +21,9 @@ LONLAT = 4326
 _PARTS = 64
 _STEP_M = 500.0
 _STEP_DEGREES = 0.05
+# No system has coordinates beyond it, in degrees, metres or feet; sides that long would get points without end.
+_FARTHEST = 2e8
+_OUTSIDE = "the bounds lie outside what EPSG:{epsg} covers; look whether coordinates and crs belong together"
 
 Geometry = Any
 
@@ -50,6 +53,8 @@ def make_aoi(
         areas.append(_polygons(geometry, f"{parameter}->geometry"))
     if not areas:
         return None
+    if any(not abs(coordinate) <= _FARTHEST for area in areas for coordinate in area.bounds):
+        raise RequestInvalid(_OUTSIDE.format(epsg=epsg), parameter)
     area = areas[0] if len(areas) == 1 else areas[0].intersection(areas[1])
     if area.is_empty or area.area == 0:
         raise RequestInvalid("the bounds hold no area; give a box or polygons with some extent", parameter)
@@ -60,10 +65,7 @@ def make_aoi(
     except (CRSError, ProjError):
         raise RequestInvalid(f"EPSG:{epsg} is no coordinate reference system this service knows", parameter) from None
     if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise RequestInvalid(
-            f"the bounds lie outside what EPSG:{epsg} covers; look whether coordinates and crs belong together",
-            parameter,
-        )
+        raise RequestInvalid(_OUTSIDE.format(epsg=epsg), parameter)
     return moved
 
 

@@ -61,7 +61,7 @@ def box_size(extent: float, resolution: float) -> int:
     >>> box_size(33.2, 10), box_size(35.0, 10), box_size(3.0, 10)
     (3, 4, 1)
     """
-    return max(1, math.floor(extent / resolution + 0.5))
+    return max(1, math.floor(min(extent / resolution + 0.5, _MOST_CELLS)))
 
 
 def feature_grids(

@@ -13,12 +13,13 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from swathe.jobs import budgets
 from swathe.jobs.byoc_sources import own_types
 from swathe.jobs.home import Home
 from swathe.jobs.keys import Places, join_secrets
+from swathe.jobs.listing import ASYNC
 from swathe.jobs.logs import job_log
 from swathe.jobs.records import Job
 from swathe.jobs.request_area import write_own_near
@@ -31,7 +32,7 @@ from swathe.model.process_async import REFERENCE, AsyncProcessRequest, read_asyn
 from swathe.settings import Settings
 
 LOG = logging.getLogger(__name__)
-KIND = "async"
+KIND = ASYNC
 PLACES = Places(features=(REFERENCE,), output=("output", "delivery"))
 
 
@@ -80,7 +81,14 @@ class AsyncDesk:
         folder = tempfile.TemporaryDirectory(prefix="swathe-own-")
         try:
             entries = (
-                write_own_near(self._store.database, types, job.project_id, Path(folder.name), request.input.bounds)
+                write_own_near(
+                    self._store.database,
+                    types,
+                    job.project_id,
+                    Path(folder.name),
+                    request.input.bounds,
+                    self._settings.storage,
+                )
                 if types
                 else ()
             )
@@ -89,6 +97,22 @@ class AsyncDesk:
             folder.cleanup()
             raise
         future.add_done_callback(partial(self._ended, job, request, folder))
+
+    def check_room(self, project_id: str) -> None:
+        """That a project does not have more requests under way than it may; one that was just written down counts.
+
+        Raises:
+            TooManyRequests: it does.
+        """
+        most = self._settings.limits.async_requests_per_project
+        query = select(func.count()).where(jobs.c.kind == KIND, jobs.c.project_id == project_id)
+        with self._store.database.read() as connection:
+            count = connection.scalar(query) or 0
+        if count > most:
+            raise TooManyRequests(
+                f"The project has {count - 1} asynchronous requests under way, and may have {most} at a time; try again when"
+                " one is done"
+            )
 
     def close(self) -> None:
         """Ends what is under way; it is taken up again by `resume`."""

@@ -59,6 +59,11 @@ class Child:
         result: T = value
         return result
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
     def kill(self) -> None:
         """Ends the process at once; a call under way raises ChildDied."""
         self._process.kill()

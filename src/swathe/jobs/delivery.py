@@ -106,7 +106,7 @@ class Delivery:
     def _credentials(self) -> Credentials | None:
         from swathe.storage import from_place
 
-        return from_place(self.place)
+        return from_place(self.place, self.storage)
 
     def url(self, document: Document) -> str:
         """Where a document goes."""

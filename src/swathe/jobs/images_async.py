@@ -14,7 +14,7 @@ from swathe.model.errors import LimitExceeded, RequestInvalid
 from swathe.model.process_answer import check_outputs
 from swathe.model.process_async import ERROR_FILE, REFERENCE, AsyncProcessRequest
 from swathe.model.process_output import ObjectPlace
-from swathe.storage import ObjectStores, from_place
+from swathe.storage import Credentials, ObjectStores, from_place
 
 _MOST_BYTES_A_CHARACTER = 4
 
@@ -30,7 +30,7 @@ def check(engine: Engine, request: AsyncProcessRequest, script: ObjectPlace | No
     planner = engine.process_planner(request)
     check_outputs(request.output.responses, {spec.id: spec for spec in planner.outputs})
     output = request.output
-    _stores(engine).check_writable(output.folder, credentials=from_place(output.delivery.s3))
+    _stores(engine).check_writable(output.folder, credentials=_keys(engine, output.delivery))
 
 
 def deliver(
@@ -46,7 +46,7 @@ def deliver(
     with tempfile.TemporaryDirectory(prefix="swathe-async-") as folder:
         most = engine.settings.limits.async_image_px
         files, raster = render_files(engine, deadline, request, output.responses, Path(folder), most)
-        stores, credentials = _stores(engine), from_place(output.delivery.s3)
+        stores, credentials = _stores(engine), _keys(engine, output.delivery)
         for response in output.responses:
             stores.upload(output.address_of(request_id, response), files[response.identifier], credentials=credentials)
     return raster.cost_pu
@@ -63,7 +63,7 @@ def deliver_failure(engine: Engine, request: AsyncProcessRequest, request_id: st
     _stores(engine).write(
         output.address(request_id, ERROR_FILE),
         json.dumps(body, indent=2).encode("ascii"),
-        credentials=from_place(output.delivery.s3),
+        credentials=_keys(engine, output.delivery),
     )
 
 
@@ -71,15 +71,20 @@ def _with_script(engine: Engine, request: AsyncProcessRequest, script: ObjectPla
     """The request with its script in place, which may lie in a store."""
     if script is None:
         return request
-    stores, credentials, url = _stores(engine), from_place(script.s3), script.s3.url
+    stores, credentials, url = _stores(engine), _keys(engine, script), script.s3.url
     size, most = stores.size(url, credentials=credentials), engine.settings.limits.script_chars
     if size > most * _MOST_BYTES_A_CHARACTER:
         raise LimitExceeded(f"The evalscript has {size:,} bytes; at most {most:,} characters are allowed", REFERENCE)
     try:
-        text = stores.read(url, credentials=credentials).decode("utf-8")
+        (content,) = stores.read_ranges(url, [(0, size)], credentials=credentials)
+        text = bytes(content).decode("utf-8")
     except UnicodeDecodeError:
         raise RequestInvalid(f"The evalscript {url} is not in UTF-8", REFERENCE) from None
     return request.model_copy(update={"evalscript": text})
+
+
+def _keys(engine: Engine, place: ObjectPlace) -> Credentials | None:
+    return from_place(place.s3, engine.settings.storage)
 
 
 def _stores(engine: Engine) -> ObjectStores:

@@ -55,7 +55,7 @@ def render_files(
         response.identifier: folder / f"{number}.{EXTENSIONS[response.format.type]}"
         for number, response in enumerate(responses)
     }
-    watch = _Watch(deadline)
+    watch = Watch(deadline)
     try:
         raster = engine.process_strips(request, grid, clip=clip, should_stop=watch)
         _write(raster, responses, files, deadline)
@@ -66,7 +66,7 @@ def render_files(
     return files, raster
 
 
-class _Watch:
+class Watch:
     """The deadline as long as this image is under way: the engine may ask it beyond."""
 
     def __init__(self, deadline: Deadline) -> None:

@@ -15,6 +15,7 @@ from swathe.jobs.schema import jobs
 from swathe.model.errors import RequestInvalid
 
 MAX_COUNT = 100
+ASYNC = "async"
 SORTS = {
     name: (columns, descending)
     for field, columns in (
@@ -45,7 +46,9 @@ def list_jobs(
     search: str | None = None,
     client_id: str | None = None,
 ) -> Page:
-    """A page of a project's jobs; without `project_id`, which is for operators, of all jobs.
+    """A page of a project's jobs; without `project_id`, which is for operators, of all projects'.
+
+    Without `kind` they are batch requests of all kinds, not asynchronous requests, which are gone when they are done.
 
     `search` is a word, or words joined by `|` (or) and `&` (and, which binds closer), looked for in id, description
     and status. `count` beyond the maximum means the maximum.
@@ -59,8 +62,7 @@ def list_jobs(
     query = select(*_COLUMNS)
     if project_id is not None:
         query = query.where(jobs.c.project_id == project_id)
-    if kind is not None:
-        query = query.where(jobs.c.kind == kind)
+    query = query.where(jobs.c.kind == kind if kind is not None else jobs.c.kind != ASYNC)
     if client_id:
         query = query.where(jobs.c.client_id == clean(client_id))
     if search and search.strip("|& "):

@@ -71,7 +71,7 @@ class Preparation:
             raise RequestInvalid("The request names no GeoPackage", "input->features")
         path = self.folder / name
         most_bytes = self.settings.limits.geopackage_bytes
-        keys = from_place(self.features)
+        keys = from_place(self.features, self.settings.storage)
         ObjectStores(self.settings.storage).download(self.features.url, path, most_bytes, credentials=keys)
         return path
 

@@ -49,7 +49,7 @@ class ProcessDelivery:
         """The keys that the request brought."""
         from swathe.storage import from_place
 
-        return from_place(self.output.delivery.s3)
+        return from_place(self.output.delivery.s3, self.storage)
 
     @property
     def folder(self) -> str:

@@ -16,13 +16,15 @@ from swathe.jobs.byoc_sources import Span, write_own
 from swathe.jobs.database import Database
 from swathe.model.errors import LimitExceeded, RequestInvalid
 from swathe.model.process import Bounds, ProcessOutput
-from swathe.settings import CollectionSettings
+from swathe.settings import CollectionSettings, StorageSettings
 
 BOUNDS = "input->bounds"
 _DEFAULT_PX = 256
 _BOX_TOLERANCE = 1e-9
 # Of an area's size, on each side: scenes are seen somewhat beyond their footprints.
 _MARGIN = 0.05
+# Half the side of a point's box, of its larger coordinate: millimetres in degrees as in metres.
+_POINT = 1e-9
 
 
 def area_of(bounds: Bounds) -> shapely.Geometry:
@@ -33,10 +35,11 @@ def area_of(bounds: Bounds) -> shapely.Geometry:
     """
     if bounds.is_empty:
         raise RequestInvalid("needs a bbox or a geometry", BOUNDS)
-    make_aoi(bounds.bbox, bounds.polygons, bounds.to_epsg(), parameter=BOUNDS)
+    box = None if bounds.bbox is None else box_of(bounds.bbox)
+    make_aoi(box, bounds.polygons, bounds.to_epsg(), parameter=BOUNDS)
     areas = []
-    if bounds.bbox is not None:
-        areas.append(shapely.box(*box_of(bounds.bbox)))
+    if box is not None:
+        areas.append(shapely.box(*box))
     if bounds.geometry is not None:
         areas.append(shapely.force_2d(shapely.from_geojson(json.dumps(bounds.polygons))))
     area = areas[0] if len(areas) == 1 else areas[0].intersection(areas[1])
@@ -48,8 +51,14 @@ def area_of(bounds: Bounds) -> shapely.Geometry:
 
 
 def box_of(bbox: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """West, south, east, north of a box whose corners may come in any order."""
+    """West, south, east, north of a box whose corners may come in any order.
+
+    A box that is a point, which the hosted service takes, becomes one of about a centimetre around it.
+    """
     x1, y1, x2, y2 = bbox
+    if x1 == x2 and y1 == y2:
+        half = _POINT * max(abs(x1), abs(y1), 1.0)
+        return x1 - half, y1 - half, x1 + half, y1 + half
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
@@ -102,18 +111,20 @@ def make_grid(bounds: Bounds, output: ProcessOutput, most_px: int) -> tuple[Rast
 
 
 def write_own_near(
-    database: Database, types: Iterable[str], project_id: str, folder: Path, bounds: Bounds
+    database: Database, types: Iterable[str], project_id: str, folder: Path, bounds: Bounds, storage: StorageSettings
 ) -> tuple[CollectionSettings, ...]:
     """Entries for a project's own collections, their tiles near the area in files in `folder`.
 
     Raises:
         RequestInvalid: the area cannot be used, or a collection is not there or has no bands yet.
+        DoorClosed: the deployment does not open its bucket to requests.
         DatabaseUnavailable: the store does not answer.
     """
-    area = make_aoi(bounds.bbox, bounds.polygons, bounds.to_epsg(), parameter=BOUNDS)
+    around = None if bounds.bbox is None else box_of(bounds.bbox)
+    area = make_aoi(around, bounds.polygons, bounds.to_epsg(), parameter=BOUNDS)
     box = None
     if area is not None:
         west, south, east, north = area.bounds
         across, down = (east - west) * _MARGIN, (north - south) * _MARGIN
         box = (west - across, south - down, east + across, north + down)
-    return write_own(database, types, project_id, folder, Span(bbox=box))
+    return write_own(database, types, project_id, folder, Span(bbox=box), storage)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,9 @@ from pydantic.alias_generators import to_camel
 
 from swathe.model.errors import RequestInvalid
 from swathe.model.time import TimeRange, parse_time
+
+_REGION = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_INSTANT = timedelta(seconds=1)
 
 
 class WireModel(BaseModel):
@@ -42,13 +46,16 @@ class TimeRangeModel(WireModel):
     to: str | None = None
 
     def to_range(self, parameter: str) -> TimeRange:
-        """The range in UTC, open ends as far as the calendar goes.
+        """The range in UTC, open ends as far as the calendar goes. From and to the same time, it is the second that begins
+        there: a client that asks for one acquisition sends its time, in whole seconds, twice.
 
         Raises:
             RequestInvalid: one of the two is no time, or they are reversed.
         """
         start = parse_time(self.from_, f"{parameter}->from") if self.from_ else datetime.min.replace(tzinfo=UTC)
         end = parse_time(self.to, f"{parameter}->to") if self.to else datetime.max.replace(tzinfo=UTC)
+        if end == start and start < datetime.max.replace(microsecond=0, tzinfo=UTC):
+            return TimeRange(start, start + _INSTANT)
         if end <= start:
             raise RequestInvalid(f"timeRange ends ({self.to}) before it starts ({self.from_}); swap the two", parameter)
         return TimeRange(start, end)
@@ -100,6 +107,14 @@ class S3Place(WireModel):
                 "iamRoleARN is not supported by this deployment; give accessKey and secretAccessKey,"
                 " or leave both out to use the deployment's own credentials"
             )
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _is_a_region(cls, value: str | None) -> str | None:
+        # it becomes a part of a host's name
+        if value is not None and not _REGION.fullmatch(value):
+            raise ValueError("must be the name of a region, such as eu-central-1")
         return value
 
     @model_validator(mode="after")

@@ -41,6 +41,9 @@ _BLOCK = 256
 _STRIPED_PX = 256
 _MOST_STRIPED_ROWS = 1024
 _SPOOL_ROWS = 64
+# Differences of the bits as whole numbers, for floating point too: `tifffile` reads them with nothing else installed.
+# That is all which the published `sentinelhub` package brings; predictor 3 would need `imagecodecs`.
+_PREDICTOR = 2
 # GDAL has overviews in square blocks, of powers of two.
 _OVERVIEW_BLOCK_POWERS = 6, 12
 
@@ -161,7 +164,7 @@ class TiffWriter(Writer):
         tiled = grid.width >= _STRIPED_PX and grid.height >= _STRIPED_PX
         super().__init__(path, grid, spec, _BLOCK if tiled else min(_MOST_STRIPED_ROWS, grid.height))
         blocks = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if tiled else {}
-        self._open(path, **_packing(spec, True, options), **_colours(spec), **blocks)
+        self._open(path, **_packing(_PREDICTOR, options), **_colours(spec), **blocks)
 
 
 class SpooledWriter(Writer):
@@ -201,7 +204,7 @@ class CogWriter(SpooledWriter):
                 blockysize=cog.block_height,
                 interleave="pixel",
                 bigtiff="IF_SAFER",
-                **_packing(self._spec, cog.use_predictor, self._options),
+                **_packing(_cog_predictor(self._spec, cog.use_predictor), self._options),
                 **_colours(self._spec),
             )
 
@@ -251,9 +254,12 @@ def open_writer(
     return ENCODERS[media_type](path, grid, spec, options)
 
 
-def _packing(spec: ImageSpec, predictor: bool, options: EncodeOptions) -> dict[str, Any]:
-    number = 1 if not predictor else 3 if spec.dtype.kind == "f" else 2
-    packing: dict[str, Any] = {"compress": "deflate", "predictor": number}
+def _cog_predictor(spec: ImageSpec, is_used: bool) -> int:
+    return 1 if not is_used else 3 if spec.dtype.kind == "f" else 2
+
+
+def _packing(predictor: int, options: EncodeOptions) -> dict[str, Any]:
+    packing: dict[str, Any] = {"compress": "deflate", "predictor": predictor}
     return packing if options.threads == 1 else {**packing, "num_threads": options.threads}
 
 

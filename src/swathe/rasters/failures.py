@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from swathe.model.errors import SceneUnreadable, StorageError
 from swathe.rasters.tiff import TiffBroken
+from swathe.storage.doors import DoorClosed
+from swathe.storage.urls import shown_url
 
 
 class RasterCorrupt(SceneUnreadable):
@@ -25,7 +27,11 @@ def named(href: str) -> Iterator[None]:
     try:
         yield
     except TiffBroken as error:
-        raise RasterCorrupt(f"{href} {error}; replace the file, or take its item out of the catalog") from None
+        raise RasterCorrupt(
+            f"{shown_url(href)} {error}; replace the file, or take its item out of the catalog"
+        ) from None
+    except DoorClosed as error:
+        raise RasterMissing(f"{shown_url(href)} is not read: {error.message}") from None
     except StorageError as error:
         if error.retryable:
             raise SceneUnreadable(error.message) from None

@@ -5,6 +5,7 @@ GDAL finds no keys, no proxies of its own and no sidecar files: the same file ha
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import warnings
@@ -30,6 +31,9 @@ _OPTIONS = {
     # Bytes for rasterio, unlike GDAL's own megabytes: room for all bands of a JPEG 2000 block, which are decoded at once.
     "GDAL_CACHEMAX": 64 * 2**20,
     "GDAL_PAM_ENABLED": "NO",
+    "USE_RRD": "NO",
+    # Nothing here reads over the network or from archives through GDAL; what a file names within it is not reached.
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
     "GDAL_NUM_THREADS": "1",
 }
 # By how files begin. No VRT and its like: what a store holds must not name files of this machine.
@@ -204,9 +208,14 @@ class GdalRaster:
                 if path is not None:
                     dataset = rasterio.open(path, **options)
                 else:
-                    dataset = rasterio.open(self._href.split("://", 1)[1], opener=opener, **options)
+                    dataset = rasterio.open(_name_of(self._href), opener=opener, **options)
             with dataset:
                 yield dataset
+
+
+def _name_of(href: str) -> str:
+    """What GDAL is told a file is called: nothing that could mean something to it."""
+    return f"raster-{hashlib.sha256(href.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 @contextmanager

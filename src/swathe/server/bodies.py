@@ -19,10 +19,11 @@ REQUEST, SCRIPT = "request", "evalscript"
 
 
 def described_body(title: str, *, form: bool = True) -> dict[str, Any]:
-    """What our own OpenAPI description says about a body that is read here."""
-    content: dict[str, Any] = {_JSON: {"schema": {"type": "object", "title": title}}}
+    """What our own OpenAPI description says about a body that is read here: a schema of `describe_bodies`."""
+    schema = {"$ref": f"#/components/schemas/{title}"}
+    content: dict[str, Any] = {_JSON: {"schema": schema}}
     if form:
-        parts = {REQUEST: {"type": "object", "title": title}, SCRIPT: {"type": "string"}}
+        parts = {REQUEST: schema, SCRIPT: {"type": "string", "description": "In place of the script in the request"}}
         content[_FORM] = {"schema": {"type": "object", "required": [REQUEST], "properties": parts}}
     return {"requestBody": {"required": True, "content": content}}
 

@@ -10,14 +10,44 @@ from swathe.grids.aoi import make_aoi
 from swathe.grids.tiling import grid_of
 from swathe.jobs.byoc_sources import list_types
 from swathe.jobs.process_analysis import check_request
-from swathe.model.errors import RequestInvalid
-from swathe.model.process import BatchProcessRequest, TilingGridInput
+from swathe.model.common import S3Place
+from swathe.model.errors import RequestInvalid, StorageError
+from swathe.model.process import BatchProcessRequest, GeoPackageInput, TilingGridInput
 from swathe.model.process_checks import check_chunks
+from swathe.model.process_output import DELIVERY, RasterOutput
 from swathe.model.process_zarr import ZarrOutput
-from swathe.model.statistical import StatisticsRequest
+from swathe.model.statistical import BatchStatisticsRequest, StatisticsRequest
 from swathe.settings import Settings
+from swathe.storage.credentials import bucket_of, from_place
+from swathe.storage.doors import DoorClosed, check_bucket
+from swathe.storage.urls import parse_object_url
 
 _RENDERED = "processRequest"
+
+
+def check_place(settings: Settings, place: S3Place, parameter: str, *, is_object: bool = False) -> None:
+    """That a request's place, of an object or of results, is one, and that the deployment opens it to the request.
+
+    Raises:
+        RequestInvalid: it is not, or the deployment does not.
+    """
+    try:
+        parse_object_url(place.url if is_object else f"s3://{bucket_of(place)}", folder=not is_object)
+        from_place(place, settings.storage)
+    except StorageError as error:
+        raise RequestInvalid(error.message, parameter) from None
+
+
+def check_own_bucket(settings: Settings, bucket: str, parameter: str = "s3Bucket") -> None:
+    """That the deployment opens a bucket to users' own collections, which have no keys.
+
+    Raises:
+        RequestInvalid: it does not.
+    """
+    try:
+        check_bucket(settings.storage, bucket, has_keys=False, takes_keys=False)
+    except DoorClosed as error:
+        raise RequestInvalid(f"A collection has no keys of its own: {error.message}", parameter) from None
 
 
 class Checks:
@@ -34,6 +64,9 @@ class Checks:
         Raises:
             RequestInvalid: with the field and the remedy.
         """
+        if isinstance(request, BatchStatisticsRequest):
+            check_place(self._settings, request.input.features.s3, "input->features->s3->url", is_object=True)
+            check_place(self._settings, request.output.s3, "output->s3->url")
         with self._lock:
             self._engine_for(own).check(request)
 
@@ -46,6 +79,12 @@ class Checks:
             RequestInvalid: with the field and the remedy.
         """
         check_request(request)
+        if isinstance(request.input, GeoPackageInput):
+            check_place(self._settings, request.input.features.s3, "input->features->s3->url", is_object=True)
+        check_place(self._settings, request.output.delivery.s3, DELIVERY)
+        if isinstance(request.output, RasterOutput) and request.output.makes_tiles_of_a_collection:
+            # it is read without the request's keys
+            check_own_bucket(self._settings, bucket_of(request.output.delivery.s3), DELIVERY)
         rendered = request.process_request
         try:
             with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from swathe.jobs.records import Client
 from swathe.jobs.request_area import write_own_near
 from swathe.jobs.schema import projects
 from swathe.jobs.store import JobStore
-from swathe.jobs.workshop import Deadline, TooManyRequests, Workshop
+from swathe.jobs.workshop import Abandoned, Deadline, TooManyRequests, Workshop
 from swathe.model.errors import NotAllowed
 from swathe.model.process import ProcessRequest
 from swathe.model.statistical_area import AreaStatisticsRequest
 from swathe.server.answers import JsonAnswer, error_answer
+from swathe.server.rates import check_units, spend_units
 from swathe.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,24 +65,61 @@ async def compute(
     """What a function makes of a request, with an engine in another process that knows the project's own collections.
 
     Raises:
+        RateExceeded: the client has nothing left to spend this minute.
         NotAllowed: the client's project has nothing left to spend.
         TooManyRequests: the queue is full.
+        Abandoned: the client went away meanwhile.
         SwatheError: as the function raised it.
     """
+    check_units(request, client.id)
     workshop: Workshop = request.app.state.workshop
     store: JobStore = request.app.state.store
     await run_in_threadpool(check_budget, store, client)
     types = own_types((source.type for source in wanted.input.data), request.app.state.settings)
     if not types:
-        return await asyncio.wrap_future(workshop.submit((), function, wanted, *args, **kwargs))
+        return await _answer_of(request, workshop, workshop.submit((), function, wanted, *args, **kwargs))
     folder = await run_in_threadpool(tempfile.TemporaryDirectory, prefix="swathe-own-")
     try:
         entries = await run_in_threadpool(
-            write_own_near, store.database, types, client.project_id, Path(folder.name), wanted.input.bounds
+            write_own_near,
+            store.database,
+            types,
+            client.project_id,
+            Path(folder.name),
+            wanted.input.bounds,
+            request.app.state.settings.storage,
         )
-        return await asyncio.wrap_future(workshop.submit(entries, function, wanted, *args, **kwargs))
+        return await _answer_of(request, workshop, workshop.submit(entries, function, wanted, *args, **kwargs))
     finally:
         await run_in_threadpool(folder.cleanup)
+
+
+async def _answer_of(request: Request, workshop: Workshop, future: Future[T]) -> T:
+    """What the future has; when the client goes away, the work is stopped and its end waited for.
+
+    Raises:
+        Abandoned: the client went away.
+    """
+    answer = asyncio.wrap_future(future)
+    leaving = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            workshop.abandon(future)
+        return await answer
+    except asyncio.CancelledError:
+        if future.cancelled():
+            raise Abandoned("The client went away before its turn came") from None
+        workshop.abandon(future)
+        raise
+    finally:
+        leaving.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Waits until the client has closed its connection; its body has been read by now, or is not wanted."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def check_budget(store: JobStore, client: Client) -> None:
@@ -98,7 +137,8 @@ def check_budget(store: JobStore, client: Client) -> None:
 
 
 async def charge(request: Request, client: Client, cost_pu: float) -> None:
-    """Adds to what the client's project has spent."""
+    """Adds to what the client has spent this minute, and its project in all."""
+    spend_units(request, client.id, cost_pu)
     store: JobStore = request.app.state.store
     await run_in_threadpool(add_cost, store, client.project_id, cost_pu)
 

@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 
 from swathe.jobs.database import DatabaseUnavailable as DatabaseAway
 from swathe.jobs.describing import JobBusy
+from swathe.jobs.looking import NotReady
+from swathe.jobs.workshop import Abandoned
 from swathe.model.errors import (
     ActionNotPossible,
     Conflict,
@@ -28,6 +30,7 @@ from swathe.model.errors import (
 )
 from swathe.model.validation import to_request_invalid
 from swathe.server.answers import JsonAnswer, error_answer
+from swathe.server.rates import RateExceeded
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ LOG = logging.getLogger(__name__)
 STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
     (Unauthorized, 401),
     (NotAllowed, 403),
+    (RateExceeded, 429),
     (NotFound, 404),
     (JobBusy, 409),
     (Conflict, 409),
@@ -42,7 +46,9 @@ STATUSES: tuple[tuple[type[SwatheError], int], ...] = (
     (RequestInvalid, 400),
     (FeaturesInvalid, 400),
     (ScriptError, 400),
+    (Abandoned, 408),  # nobody reads it
     (StoreUnavailable, 503),
+    (NotReady, 503),
     (StorageError, 400),
     (SourceError, 400),
     (SettingsInvalid, 500),
@@ -72,9 +78,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DatabaseAway)
     async def _away(_request: Request, error: DatabaseAway) -> JsonAnswer:
-        LOG.warning("the job store does not answer: %s", error)
-        message = "The service cannot reach its job store at the moment; try again in a while"
-        return error_answer(503, message, "COMMON_EXCEPTION", headers={"Retry-After": _RETRY_AFTER_MS})
+        return answer_to_outage(error)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JsonAnswer:
@@ -99,11 +103,24 @@ def answer_to(error: SwatheError) -> JsonAnswer:
         status = 415
     else:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+        if error.retryable and isinstance(error, SourceError | StorageError):
+            status = 503  # a source that may be read again later: nothing is wrong with the request
     errors = None
     if isinstance(error, RequestInvalid) and error.parameter:
         errors = {"parameter": error.parameter, "violation": error.message}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if status == 503:
+        headers = {"Retry-After": _RETRY_AFTER_MS}
+    if isinstance(error, RateExceeded):
+        headers = {"Retry-After": str(error.retry_after_ms)}
     return error_answer(status, error.message, error.code, errors=errors, headers=headers)
+
+
+def answer_to_outage(error: DatabaseAway) -> JsonAnswer:
+    """An absence of the job store as an answer."""
+    LOG.warning("the job store does not answer: %s", error)
+    message = "The service cannot reach its job store at the moment; try again in a while"
+    return error_answer(503, message, "COMMON_EXCEPTION", headers={"Retry-After": _RETRY_AFTER_MS})
 
 
 def answer_to_bug(what: str, error: Exception) -> JsonAnswer:

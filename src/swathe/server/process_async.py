@@ -15,12 +15,14 @@ from swathe.jobs.records import Client, Job
 from swathe.jobs.services import check_async
 from swathe.jobs.store import JobStore
 from swathe.jobs.workshop import TooManyRequests
-from swathe.model.process_async import read_async_process
+from swathe.model.process_async import REFERENCE, URL, read_async_process
 from swathe.server.answers import ErrorAnswer, JsonAnswer
 from swathe.server.auth import CurrentClient
 from swathe.server.batch_jobs import ERRORS, find_job
 from swathe.server.bodies import described_body, read_json_or_form
+from swathe.server.checks import check_place
 from swathe.server.computing import busy_answer, compute
+from swathe.settings import Settings
 
 PATHS = ("/api/v1/async/process", "/async/v1/process", "/api/v1/process/async")
 _SCRIPT = ("evalscript",)
@@ -52,6 +54,10 @@ async def create(request: Request, client: CurrentClient) -> Response:
     """Takes a request that can be done; its files, or error.json, appear in the store."""
     body = await read_json_or_form(request, _SCRIPT)
     wanted, script = read_async_process(body)
+    settings: Settings = request.app.state.settings
+    check_place(settings, wanted.output.delivery.s3, URL)
+    if script is not None:
+        check_place(settings, script.s3, f"{REFERENCE}->s3->url", is_object=True)
     try:
         await compute(request, client, check_async, wanted, script)
         job = await run_in_threadpool(_start, request, client, body)
@@ -75,6 +81,7 @@ def _start(request: Request, client: Client, body: dict[str, Any]) -> Job:
         client_id=client.id, project_id=client.project_id, request=shown, keys=keys, description=None, kind=KIND
     )
     try:
+        desk.check_room(client.project_id)
         desk.start(job)
     except BaseException:
         forget_async(store, job.id)

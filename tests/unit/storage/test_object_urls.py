@@ -74,9 +74,10 @@ def test_a_secret_never_shows() -> None:
 
 
 def test_a_place_without_keys_means_the_deployments_own() -> None:
-    assert from_place(S3Place(url="s3://b/k")) is None
+    settings = StorageSettings()
+    assert from_place(S3Place(url="s3://b/k"), settings) is None
     place = S3Place(url="s3://b/k", access_key="A", secret_access_key=SecretStr("S"), region="us-east-1")
-    assert from_place(place) == Credentials("A", "S", "us-east-1")
+    assert from_place(place, settings) == Credentials("A", "S", "us-east-1")
 
 
 def test_stores_travel_as_their_settings() -> None:
