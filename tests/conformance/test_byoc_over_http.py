@@ -204,6 +204,85 @@ def test_cover_is_taken_in_any_crs_and_given_back_in_that_of_the_tile(server, ht
     assert "outside" in ended(http, collection_id, tile["id"])["additionalData"]["failedIngestionCause"]
 
 
+def test_cover_is_found_from_the_data_where_that_is_asked(server, http, byoc):
+    values = np.zeros((64, 64), np.uint16)
+    values[10:30, 5:40] = 9
+    make_cog(server.buckets / "mine" / "found-cover" / "B1.tif", values)
+    make_cog(server.buckets / "mine" / "no-data" / "B1.tif", np.zeros((64, 64), np.uint16))
+    collection_id = make_collection(http)
+    tile = byoc.create_tile(collection_id, ByocTile(path="found-cover", other_data={"coverFromData": True}))
+    assert ended(http, collection_id, tile["id"])["status"] == "INGESTED"
+    found = ByocTile.from_dict(byoc.get_tile(collection_id, tile["id"]))
+    assert found.cover_geometry.geometry.equals(shapely.box(500_050, 5_099_700, 500_400, 5_099_900))
+    assert found.tile_geometry.geometry.equals(shapely.box(500_000, 5_099_360, 500_640, 5_100_000))
+    # put back as it was read it stays; without the wish it is the box again; and with it once more
+    byoc.update_tile(collection_id, found)
+    assert byoc.get_tile(collection_id, tile["id"])["status"] == "INGESTED"
+    url = f"{BYOC}/collections/{collection_id}/tiles/{tile['id']}"
+    for wish, box in ((False, found.tile_geometry), (True, found.cover_geometry)):
+        assert http.put(url, json={"coverFromData": wish}).status_code == 204
+        ended(http, collection_id, tile["id"])
+        again = ByocTile.from_dict(byoc.get_tile(collection_id, tile["id"]))
+        assert again.cover_geometry.geometry.equals(box.geometry)
+    nothing = make_tile(http, collection_id, "no-data", coverFromData=True)
+    assert "no data in any band" in nothing["additionalData"]["failedIngestionCause"]
+    both = {"path": "x", "coverFromData": True, "coverGeometry": {"type": "Polygon", "coordinates": []}}
+    answer = http.post(f"{BYOC}/collections/{collection_id}/tiles", json=both)
+    assert (answer.status_code, answer.json()["error"]["errors"]["parameter"]) == (400, "coverFromData")
+
+
+def test_collection_tells_what_its_tiles_are(server, http):
+    for name, size in (("small", 64), ("large", 600)):
+        path = make_cog(server.buckets / "mine" / "told" / name / "B1.tif", np.ones((size, size), np.uint16))
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4], rasterio.enums.Resampling.nearest)
+    collection_id = make_collection(http)
+
+    def told() -> dict[str, Any]:
+        one = http.get(f"{BYOC}/collections/{collection_id}").json()["data"]
+        listed = http.get(f"{BYOC}/collections", params={"count": 100}).json()["data"]
+        assert one in listed
+        return one["additionalData"]
+
+    assert told() == {"hasSensingTimes": "NO"}
+    small = make_tile(http, collection_id, "told/small")
+    assert small["additionalData"] == {"minMetersPerPixel": 10.0, "maxMetersPerPixel": 10.0}
+    assert (told()["hasSensingTimes"], told()["maxMetersPerPixel"]) == ("NO", 50.0)
+    large = make_tile(http, collection_id, "told/large", sensingTime="2020-06-03T10:00:00Z")
+    # of the overviews those count that have at least 256 pixels to a side
+    assert large["additionalData"] == {"minMetersPerPixel": 10.0, "maxMetersPerPixel": 20.0}
+    about = told()
+    assert (about["hasSensingTimes"], about["fromSensingTime"]) == ("PARTIALLY", "2020-06-03T10:00:00Z")
+    http.delete(f"{BYOC}/collections/{collection_id}/tiles/{small['id']}").raise_for_status()
+    assert told()["hasSensingTimes"] == "YES"
+    http.delete(f"{BYOC}/collections/{collection_id}/tiles/{large['id']}").raise_for_status()
+    left = told()
+    assert left.pop("bands")
+    assert left == {"hasSensingTimes": "NO"}
+
+
+def test_files_of_a_tile_can_be_had_whole_or_in_part(server, http):
+    folder = server.buckets / "mine" / "had"
+    make_cog(folder / "B1.tif", VALUES)
+    (folder / "secret.txt").write_text("not of the tile")
+    collection_id = make_collection(http)
+    tile = make_tile(http, collection_id, "had")
+    url = f"{BYOC}/collections/{collection_id}/tiles/{tile['id']}/files"
+    assert http.get(url).json() == ["had/B1.tif"]
+    data = (folder / "B1.tif").read_bytes()
+    assert http.get(f"{url}/had/B1.tif").content == data
+    assert http.head(f"{url}/had/B1.tif").headers["content-length"] == str(len(data))
+    for asked, want in (("bytes=5-9", data[5:10]), ("bytes=100-", data[100:]), ("bytes=-7", data[-7:])):
+        part = http.get(f"{url}/had/B1.tif", headers={"Range": asked})
+        assert (part.status_code, part.content) == (206, want)
+        assert part.headers["content-range"].endswith(f"/{len(data)}")
+    assert http.get(f"{url}/had/B1.tif", headers={"Range": f"bytes={len(data)}-"}).status_code == 416
+    for other in ("had/secret.txt", "had/../had/secret.txt", "B1.tif", "%2e%2e/x"):
+        assert http.get(f"{url}/{other}").status_code == 404
+    (folder / "B1.tif").unlink()
+    assert http.get(f"{url}/had/B1.tif").status_code == 404
+
+
 def test_second_tile_of_a_path_is_a_conflict(http):
     collection_id = make_collection(http)
     make_tile(http, collection_id, "twice")
@@ -225,6 +304,7 @@ def test_project_sees_its_own_collections_only(server, http):
             stranger.get(f"{here}/tiles"),
             stranger.post(f"{here}/tiles", json={"path": "x"}),
             stranger.get(f"{here}/tiles/{tile['id']}"),
+            stranger.get(f"{here}/tiles/{tile['id']}/files"),
             stranger.put(f"{here}/tiles/{tile['id']}", json={"sensingTime": None}),
             stranger.post(f"{here}/tiles/{tile['id']}/reingest"),
             stranger.delete(f"{here}/tiles/{tile['id']}"),
@@ -449,7 +529,29 @@ def test_results_become_tiles_of_a_new_collection_that_can_be_used_at_once(serve
     # what was ingested without looking is what an ingestion finds
     before = tiles[0]
     assert http.post(f"{BYOC}/collections/{made_id}/tiles/{before['id']}/reingest").status_code == 204
-    assert ended(http, made_id, before["id"]) == before
+    after = ended(http, made_id, before["id"])
+    assert after.pop("ingestionStart")
+    assert after == before
+
+
+def test_images_that_were_left_alone_become_tiles_too(server, http, filled):
+    place = "s3://out/skip/<tileName>/<outputId>.tif"
+    first = run_job(http, "/api/v2/batch/process", render_body(f"byoc-{filled}", place, cogOutput=True))
+    assert first["status"] == "DONE", first
+    files = sorted((server.buckets / "out" / "skip").rglob("*.tif"))
+    assert files
+    body = render_body(f"byoc-{filled}", place, cogOutput=True, createCollection=True, skipExisting=True)
+    job = run_job(http, "/api/v2/batch/process", body)
+    assert job["status"] == "DONE", job
+    made_id = job["request"]["output"]["collectionId"]
+    tiles = http.get(f"{BYOC}/collections/{made_id}/tiles").json()["data"]
+    assert sorted(tile["path"] for tile in tiles) == [
+        str(file.relative_to(server.buckets / "out")).replace("default.tif", "(BAND).tif") for file in files
+    ]
+    found = [ended(http, made_id, tile["id"]) for tile in tiles]
+    assert {(tile["status"], tile["sensingTime"]) for tile in found} == {("INGESTED", "2020-06-01T00:00:00Z")}
+    bands = http.get(f"{BYOC}/collections/{made_id}").json()["data"]["additionalData"]["bands"]
+    assert bands == {"default": {"source": "default", "bandIndex": 1, "bitDepth": 16, "sampleFormat": "UINT"}}
 
 
 def test_results_join_a_collection_that_they_fit(server, http, filled):

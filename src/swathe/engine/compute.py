@@ -127,13 +127,6 @@ class Engine:
             self._catalog().check_type(source.type, f"{where}->type")
             if source.data_filter.time_range is not None:
                 source.data_filter.time_range.to_range(f"{where}->dataFilter->timeRange")
-            for key in ("upsampling", "downsampling"):
-                value = getattr(source.processing, key)
-                if value is not None and value != "NEAREST":
-                    raise RequestInvalid(
-                        f"{key} {value.value} is not supported yet; use NEAREST or leave it out",
-                        f"{where}->processing->{key}",
-                    )
         seen = [source.id for source in request.input.data if source.id is not None]
         if len(set(seen)) < len(seen):
             raise RequestInvalid("Two data sources have the same id; name them apart", "input->data")
@@ -386,14 +379,15 @@ class Engine:
         if self._catalogs is None:
             from swathe.catalog.registry import Catalog
 
-            self._catalogs = Catalog(self.settings.collections, self._object_stores())
+            self._catalogs = Catalog(self.settings.collections, self._object_stores(), self.settings.catalog)
         return self._catalogs
 
     def _object_stores(self) -> ObjectStores:
         if self._stores is None:
             from swathe.storage import ObjectStores
+            from swathe.storage.doors import storage_of
 
-            self._stores = ObjectStores(self.settings.storage)
+            self._stores = ObjectStores(storage_of(self.settings))
         return self._stores
 
     def _block_reader(self) -> BlockReader:

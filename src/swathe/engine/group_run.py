@@ -18,9 +18,12 @@ import numpy.typing as npt
 
 from swathe.catalog.scene import Scene
 from swathe.engine.evaluate import check_outputs, chunks
+from swathe.engine.inputs import SourceInput
 from swathe.engine.lanes import Lane
 from swathe.engine.phases import CELLS, READ, SCRIPT, STATISTICS
 from swathe.engine.reading import CellIndex, SceneReader, reads_from_store
+from swathe.engine.reading_between import BetweenReader
+from swathe.engine.resampling import interpolates
 from swathe.engine.results import GroupResults, Results
 from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
@@ -70,15 +73,18 @@ class GroupRun:
         self._cells = find_cells(task, group, tools) if cells is None else cells
         self._results: Results = GroupResults(task, group, tools) if results is None else results
         self._index = CellIndex(self._cells, group.grids)
-        self._readers = [
-            SceneReader(tools.reader, self._index, source.collection, source.reads, group.cell_m)
-            for source in task.sources
-        ]
+        self._readers = [self._reader_of(source) for source in task.sources]
         self._faults = {lane.number: self._results.finder(ScriptError) for lane in tools.lanes.lanes}
         self._prepared: dict[int, list[Segment]] = {}
         self._lock = threading.RLock()
         self._from_store = any(map(reads_from_store, group.timelines))
         self._opened = self._ordered = 0
+
+    def _reader_of(self, source: SourceInput) -> SceneReader:
+        told = self._tools.reader, self._index, source.collection, source.reads, self._group.cell_m
+        if not interpolates(source.processing):
+            return SceneReader(*told)
+        return BetweenReader(*told, grids=self._group.grids, processing=source.processing)
 
     def compute(self, done: Callable[[float], None]) -> None:
         """Takes the group through all intervals, by all lanes; `done` is told of each piece what share of the whole it is.

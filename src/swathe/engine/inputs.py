@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from swathe.catalog.collections import BandDefinition, Collection, resolve_band
 from swathe.catalog.scene import Scene
 from swathe.evalscript.script import Evalscript, InputSpec, Mosaicking
-from swathe.model.common import DataSource, MosaickingOrder
+from swathe.model.common import DataSource, MosaickingOrder, Processing
 from swathe.model.errors import ScriptError
 
 DATA_MASK = "dataMask"
@@ -38,6 +38,7 @@ class SourceInput:
     reference: BandInput | None
     order: MosaickingOrder
     id: str | None = None
+    processing: Processing = field(default_factory=Processing)
 
     @property
     def name(self) -> str | None:
@@ -88,6 +89,7 @@ def bind_inputs(
                 None if bands else _reference(collection),
                 source.data_filter.mosaicking_order or MosaickingOrder.MOST_RECENT,
                 source.id,
+                source.processing,
             )
         )
     return tuple(bound)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from swathe.catalog.scene import Scene
 from swathe.engine.inputs import SourceInput
+from swathe.engine.resampling import interpolates
 from swathe.engine.values import UnitPlan
 from swathe.evalscript.script import Mosaicking
 from swathe.model.crs import WGS84
@@ -26,6 +27,8 @@ from swathe.settings import LimitSettings
 
 _UNKNOWN_VALUE_BYTES = 4
 _INDEX_BYTES_PER_CELL = 16
+# Besides, where values lie between pixels: where a cell lies, the numbers of its neighbours, where those lie.
+_NEIGHBOUR_BYTES = 64
 _SHARED_PART = 0.12
 _SMALL_JOB_BYTES = 256 * 2**20
 _LEAST_FEATURES = 24
@@ -200,15 +203,16 @@ def cells_at_once(
 
     `value_bytes` is what a stored value takes in the rasters; None if that is not known.
     """
-    columns = 0
+    columns, index = 0, _INDEX_BYTES_PER_CELL
     for source, members in zip(sources, scenes, strict=True):
         # values and a mask for every sample, and for one scene at a time the mask of every band
         reads = len(source.reads)
         each = 1 + (value_bytes or _UNKNOWN_VALUE_BYTES) * reads
         columns += _samples_at_once(source, members, intervals) * each + reads
+        index += _NEIGHBOUR_BYTES * interpolates(source.processing)
     if len(intervals) < 2 * lanes:  # few intervals are cut among the lanes
         lanes = 1
-    return max(1, limits.unit_bytes // (_INDEX_BYTES_PER_CELL + lanes * columns))
+    return max(1, limits.unit_bytes // (index + lanes * columns))
 
 
 def _most_features(

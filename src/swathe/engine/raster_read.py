@@ -9,12 +9,12 @@ from contextlib import closing
 
 import numpy as np
 
-from swathe.catalog.collections import DN, Collection
-from swathe.catalog.scene import BandSource, Scene
+from swathe.catalog.collections import Collection
 from swathe.engine.inputs import BandInput
 from swathe.engine.lanes import Lanes
 from swathe.engine.presence import metres_per_unit
 from swathe.engine.reading import CellIndex, SceneReader, Span, overview_for
+from swathe.engine.resampling import choose_method, interpolated_dtype, is_continuous
 from swathe.grids.raster_grid import RasterGrid, Window
 from swathe.model.common import Processing, Resampling
 from swathe.rasters.blocks import Block, BlockReader
@@ -23,12 +23,8 @@ from swathe.rasters.source import RasterInfo, SourceGrid
 from swathe.sampling.gather import data_mask, gather_block, is_data
 from swathe.sampling.interpolate import MARGIN_PX, interpolate, needed_box
 from swathe.sampling.locate import CellBlocks
-from swathe.sampling.mosaic import Mask, SceneBand
+from swathe.sampling.mosaic import Mask
 from swathe.sampling.places import Places, find_places, nearest_blocks
-
-_ALIKE = 1e-3
-"""Cells and pixels whose sizes differ by less than this part are of one size."""
-
 
 _Key = tuple[str, tuple[int, ...], int, Block]
 
@@ -170,11 +166,6 @@ class WindowReader(SceneReader):
         self._window = window
         self._places = index
         self._processing = processing
-        self._reading: tuple[BandInput, ...] = ()
-
-    def _mask_with(self, key: str, scene: Scene, found: dict[str, SceneBand], wanted: Mask | None, span: Span) -> None:
-        self._reading = ()
-        super()._mask_with(key, scene, found, wanted, span)
 
     def _read(
         self,
@@ -183,8 +174,9 @@ class WindowReader(SceneReader):
         nodata: Mapping[int, float | None],
         wanted: Mask | None,
         span: Span,
+        bands: Sequence[BandInput],
     ) -> tuple[list[np.ndarray], list[Mask]]:
-        method = self._method(info)
+        method = method_for(self._grid, info.grid, self._processing) if is_continuous(bands) else Resampling.NEAREST
         if method is not Resampling.NEAREST:
             return self._interpolated(info, numbers, nodata, wanted, method)
         level, at, needed = self._needed(info, wanted, span)
@@ -208,7 +200,7 @@ class WindowReader(SceneReader):
     ) -> tuple[list[np.ndarray], list[Mask]]:
         level = overview_for(info, self._cell_m)
         size = info.level(level)
-        dtype = np.float32 if np.dtype(info.dtype).itemsize <= 2 or info.dtype == "float32" else np.float64
+        dtype = interpolated_dtype(info.dtype)
         places = self._places.places(info.level_grid(level))
         box = needed_box(places, wanted, size.height, size.width, MARGIN_PX[method])
         count = self._window.cells
@@ -241,18 +233,6 @@ class WindowReader(SceneReader):
             values.append(made)
             masks.append(mask)
         return values, masks
-
-    def _method(self, info: RasterInfo) -> Resampling:
-        """How the pixels of what is being read become cells. There is nothing between the classes of a mask."""
-        if not self._reading or any(_has_classes(band) for band in self._reading):
-            return Resampling.NEAREST
-        return method_for(self._grid, info.grid, self._processing)
-
-    def _read_file(
-        self, href: str, members: Sequence[tuple[BandInput, BandSource]], wanted: Mask | None, span: Span
-    ) -> dict[str, SceneBand]:
-        self._reading = tuple(band for band, _ in members)
-        return super()._read_file(href, members, wanted, span)
 
     def _cut(self, info: RasterInfo, level: int, blocks: Iterable[Block]) -> list[Block]:
         """Those of the blocks that may hold cells of other windows too."""
@@ -290,13 +270,5 @@ def overview_cell_m(grid: RasterGrid) -> float:
 
 
 def method_for(grid: RasterGrid, source: SourceGrid, processing: Processing) -> Resampling:
-    """Upsampling where cells are finer than the source's pixels or of their size, else downsampling."""
-    cell = overview_cell_m(grid)
-    pixel = source.pixel_size[1] * metres_per_unit(source.epsg)
-    chosen = processing.downsampling if cell > pixel * (1 + _ALIKE) else processing.upsampling
-    return chosen or Resampling.NEAREST
-
-
-def _has_classes(band: BandInput) -> bool:
-    """Whether a band's numbers are names of classes or bit fields rather than amounts."""
-    return not band.definition.masks and set(band.definition.units) == {DN}
+    """How the cells of an image take their values from a raster."""
+    return choose_method(overview_cell_m(grid), source, processing)

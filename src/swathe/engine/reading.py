@@ -104,7 +104,10 @@ class SceneReader:
                 info = self._reader.info(href)
             except SourceError:
                 continue
-            self._index.of(info, overview_for(info, self._cell_m), (0, self._index.cells.count), lanes)
+            self._locate(scene, info, lanes)
+
+    def _locate(self, scene: Scene, info: RasterInfo, lanes: Lanes) -> None:
+        self._index.of(info, overview_for(info, self._cell_m), (0, self._index.cells.count), lanes)
 
     def open(self, scene: Scene) -> None:
         """Starts opening a scene's files, where they lie in a store."""
@@ -117,8 +120,15 @@ class SceneReader:
                 info = self._reader.info(href)
             except SourceError:
                 continue
-            level, at, needed = self._needed(info, wanted, span)
-            self._reader.read_ahead(href, bands, [_block(at, i) for i in needed], level)
+            level, blocks = self._expected(scene, info, wanted, span)
+            self._reader.read_ahead(href, bands, blocks, level)
+
+    def _expected(
+        self, scene: Scene, info: RasterInfo, wanted: Mask | None, span: Span
+    ) -> tuple[int, list[tuple[int, int]]]:
+        """The level and blocks of one of a scene's rasters that `fetch` will read."""
+        level, at, needed = self._needed(info, wanted, span)
+        return level, [block_at(at, i) for i in needed]
 
     def _in_store(self, scene: Scene) -> dict[str, tuple[int, ...]]:
         """The files of a scene that are not local, with the numbers of their bands."""
@@ -165,7 +175,7 @@ class SceneReader:
         numbers = tuple(dict.fromkeys(place.index for _, place in members))
         # what marks no data is the item's word, else the collection's, else the file's
         nodata = {place.index: info.nodata if place.nodata is None else place.nodata for _, place in members}
-        values, has_data = self._read(info, numbers, nodata, wanted, span)
+        values, has_data = self._read(info, numbers, nodata, wanted, span, [band for band, _ in members])
         found = {}
         for band, place in members:
             at = numbers.index(place.index)
@@ -183,13 +193,16 @@ class SceneReader:
         nodata: Mapping[int, float | None],
         wanted: Mask | None,
         span: Span,
+        bands: Sequence[BandInput],
     ) -> tuple[list[np.ndarray], list[Mask]]:
+        """Stored values and where they are data, of each of the file's bands `numbers`; `bands` are what they stand for,
+        none for a mask."""
         level, at, needed = self._needed(info, wanted, span)
         count = span[1] - span[0]
         # what no block holds is 0
         make = np.empty if wanted is None and at.inside is None else np.zeros
         values = [make(count, info.dtype) for _ in numbers]
-        place = {_block(at, i): i for i in needed}
+        place = {block_at(at, i): i for i in needed}
         for block, pixels in self._reader.read_blocks(info.href, numbers, list(place), level):
             for k in range(len(numbers)):
                 gather_block(pixels[k], at, place[block], values[k])
@@ -201,7 +214,7 @@ class SceneReader:
         if asset is None:
             return
         info = self._reader.info(asset.href)
-        values, has_data = self._read(info, (1,), {1: None}, wanted, span)
+        values, has_data = self._read(info, (1,), {1: None}, wanted, span, ())
         has_data[0] &= (values[0] != 0).view(np.uint8)
         for band in found.values():
             np.bitwise_and(band.has_data, has_data[0], out=band.has_data)
@@ -216,7 +229,8 @@ def reads_from_store(timeline: SourceTimeline) -> bool:
     )
 
 
-def _block(at: CellBlocks, place: int) -> tuple[int, int]:
+def block_at(at: CellBlocks, place: int) -> tuple[int, int]:
+    """Row and column of a block that cells need."""
     row, column = at.blocks[place].tolist()
     return row, column
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, delete, func, insert, select, tuple_, update
 
+from swathe.jobs.byoc_places import Bbox
 from swathe.jobs.database import Database
 from swathe.jobs.records import clean, from_text, to_text
 from swathe.jobs.schema import byoc_collections, byoc_tiles
@@ -27,7 +28,8 @@ _BANDS = "additionalData->bands"
 class ByocCollection:
     """A collection; without `bands` it gets those of its first tile.
 
-    Every band has its `source`. `extent` is the box of all tiles there have been: west, south, east, north in degrees.
+    Every band has its `source`. `extent` is the box of all tiles there have been: west, south, east, north in degrees;
+    `coarsest` says how many of them had which size of pixels, in metres, in their coarsest overview.
     """
 
     id: str
@@ -38,10 +40,40 @@ class ByocCollection:
     bands: Mapping[str, ByocBand] = field(default_factory=dict, hash=False)
     no_data: float | None = None
     extent: tuple[float, float, float, float] | None = None
+    coarsest: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def max_metres_per_pixel(self) -> float | None:
+        """Five times the median size of pixels in the tiles' coarsest overviews, as the hosted service defines it."""
+        ordered = sorted((float(size), count) for size, count in self.coarsest.items())
+        half = sum(count for _, count in ordered) / 2
+        for size, count in ordered:
+            half -= count
+            if half <= 0:
+                return 5.0 * size
+        return None
+
+    def with_tiles(self, boxes: Iterable[Bbox], coarsest: Iterable[float | None]) -> ByocCollection:
+        """The collection with some more tiles, by their boxes and the size of pixels in their coarsest overviews."""
+        known = dict(self.coarsest)
+        for size in coarsest:
+            if size is not None:
+                text = f"{size:.3g}" if size < 100 else f"{size:.0f}"
+                known[text] = known.get(text, 0) + 1
+        return replace(self, extent=_around(self.extent, boxes), coarsest=known)
 
     def nodata(self, band: ByocBand) -> float | None:
         """The value that means no data in a band; None where only the file may know."""
         return self.no_data if band.no_data is None else band.no_data
+
+
+@dataclass(frozen=True)
+class SensingTimes:
+    """Whether tiles have sensing times (`YES`, `PARTIALLY`, `NO`), and the first and the last of them."""
+
+    has: str
+    first: datetime | None = None
+    last: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +143,7 @@ class ByocCollections:
         def work(connection: Connection) -> None:
             old = read_collection(connection, collection_id, project_id=project_id, lock=True)
             bands = old.bands if body.bands is None else with_sources(body.bands)
-            if _has_tiles(connection, collection_id):
+            if has_tiles(connection, collection_id):
                 if body.s3_bucket != old.bucket:
                     raise RequestInvalid(
                         f"The bucket can only be changed of a collection without tiles; it is {old.bucket}", "s3Bucket"
@@ -131,6 +163,17 @@ class ByocCollections:
             connection.execute(delete(byoc_collections).where(byoc_collections.c.id == collection_id))
 
         self.database.transact(work)
+
+    def sensing(self, collection_id: str) -> SensingTimes:
+        """What is known of the sensing times of a collection's tiles."""
+        mine, when = byoc_tiles.c.collection_id == collection_id, byoc_tiles.c.sensing_time
+        with self.database.read() as connection:
+            first = connection.scalar(select(func.min(when)).where(mine))
+            last = connection.scalar(select(func.max(when)).where(mine))
+            lacks = connection.scalar(select(byoc_tiles.c.id).where(mine, when.is_(None)).limit(1)) is not None
+        if first is None or last is None:
+            return SensingTimes("NO")
+        return SensingTimes("PARTIALLY" if lacks else "YES", from_text(first), from_text(last))
 
     def times(self, collection_id: str) -> tuple[datetime, datetime] | None:
         """When the first and the last tile were sensed; None without tiles."""
@@ -192,6 +235,7 @@ def to_collection(row: Row[Any]) -> ByocCollection:
         {name: ByocBand.model_validate(band) for name, band in body.get("bands", {}).items()},
         body.get("noData"),
         None if extent is None else tuple(extent),
+        body.get("coarsest", {}),
     )
 
 
@@ -218,13 +262,26 @@ def write_token(place: Iterable[str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(list(place)).encode("ascii")).decode("ascii").rstrip("=")
 
 
+def _around(extent: Bbox | None, boxes: Iterable[Bbox]) -> Bbox | None:
+    for west, south, east, north in boxes:
+        east += 360.0 if east < west else 0.0
+        known = extent or (west, south, east, north)
+        extent = (min(known[0], west), min(known[1], south), max(known[2], east), max(known[3], north))
+    return extent
+
+
 def _is_text(part: object) -> bool:
     return isinstance(part, str) and clean(part) == part
 
 
 def _values(collection: ByocCollection) -> dict[str, Any]:
     bands = {name: band.model_dump(by_alias=True, exclude_none=True) for name, band in collection.bands.items()}
-    body = {"bands": bands, "noData": collection.no_data, "extent": collection.extent}
+    body = {
+        "bands": bands,
+        "noData": collection.no_data,
+        "extent": collection.extent,
+        "coarsest": dict(collection.coarsest),
+    }
     return {
         "project_id": collection.project_id,
         "name": collection.name,
@@ -233,7 +290,8 @@ def _values(collection: ByocCollection) -> dict[str, Any]:
     }
 
 
-def _has_tiles(connection: Connection, collection_id: str) -> bool:
+def has_tiles(connection: Connection, collection_id: str) -> bool:
+    """Whether a collection has any tile, ingested or not."""
     query = select(byoc_tiles.c.id).where(byoc_tiles.c.collection_id == collection_id).limit(1)
     return connection.scalar(query) is not None
 

@@ -18,6 +18,10 @@ from swathe.model.byoc import ByocBand
 NOWHERE: Mapping[str, Any] = dict.fromkeys(("west", "south", "east", "north", "level", "cell_x", "cell_y"))
 """The columns of a tile that is not ingested."""
 
+STARTED, FINEST, COARSEST, COVERS_DATA = "started", "finest", "coarsest", "coversData"
+"""Keys of a tile's body: when its ingestion began; the size of pixels in metres, and that in the coarsest overview;
+whether its cover is to be found from the values of its files."""
+
 
 class TileStatus(StrEnum):
     """How far a tile is."""
@@ -31,7 +35,7 @@ class TileStatus(StrEnum):
 
 @dataclass(frozen=True)
 class ByocTile:
-    """A tile. `body` holds `cover` (what the user gave) and, once it is ingested or failed, what was found out.
+    """A tile. `body` holds `cover` (what the user gave), `COVERS_DATA` and, once it is ingested or failed, what was found out.
 
     That is `epsg`, `geometry` (the box in that CRS), `footprint` (in WGS84) and `files` (by their `source`: key, grid,
     dtype, bands, nodata); `warnings`; `cause` of a failure.
@@ -66,6 +70,16 @@ class Ingested:
     bbox: Bbox
     body: Mapping[str, Any] = field(hash=False)
     bands: Mapping[str, ByocBand] = field(default_factory=dict, hash=False)
+
+
+def asked(cover: Mapping[str, Any] | None, covers_data: bool) -> dict[str, Any]:
+    """The body of a tile that waits: the cover that the user gave, or that it is to be found from the files' values."""
+    return {"cover": cover, **({COVERS_DATA: True} if covers_data and cover is None else {})}
+
+
+def asked_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a body is the user's and not found out, and when its ingestion began."""
+    return {"cover": body.get("cover"), **{key: body[key] for key in (COVERS_DATA, STARTED) if key in body}}
 
 
 def to_tile(row: Row[Any]) -> ByocTile:

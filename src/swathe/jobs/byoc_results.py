@@ -1,7 +1,8 @@
 """The images of a batch request as tiles of a collection, at the end of the job: known to be as they should, so at once.
 
 The images were made here, so what an ingestion would find out of each is known from the manifest; of the first image its
-header is read, for the kinds of its bands. Doing it again leaves the same tiles.
+header is read, for the kinds of its bands and its overviews. Images that an earlier job had left there (`skipExisting`) are
+tiles that wait to be ingested. Doing it again leaves the same tiles.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, update
@@ -27,7 +29,7 @@ from swathe.jobs.byoc import (
 from swathe.jobs.byoc_records import ByocTile, Ingested, TileStatus
 from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.jobs.database import Database
-from swathe.jobs.ingestion_files import describe_tile, file_body
+from swathe.jobs.ingestion_files import describe_tile, file_body, pixel_sizes
 from swathe.jobs.publish import Publication
 from swathe.jobs.records import NO_DATA, clean
 from swathe.jobs.schema import jobs
@@ -46,6 +48,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _AT_ONCE = 500
+_LISTED_AT_ONCE = 10_000
 _WHERE = "output->collectionId"
 
 
@@ -125,19 +128,56 @@ def collect(database: Database, child: Caller, preparation: Preparation, publica
     if not isinstance(output, RasterOutput) or not output.makes_tiles_of_a_collection:
         return
     ids = _delivered_ids(publication)
-    bands = child.call(read_bands, publication, preparation.request, ids[0]) if ids else {}
+    bands, sizes = child.call(read_first, publication, preparation.request, ids[0]) if ids else ({}, {})
     target = target_of(database, output, preparation.project_id)
     collection = _prepare(database, preparation, publication, target, bands)
     moment, sensed = datetime.now(UTC), _sensing_time(preparation)
     store = ByocTiles(database)
     for start in range(0, len(ids), _AT_ONCE):
         some = child.call(describe_delivered, publication, preparation.request, ids[start : start + _AT_ONCE])
-        store.add_ingested([(_tile(collection, one, moment, sensed), one.found) for one in some])
-    database.transact(lambda connection: _note(connection, publication.job_id, collection.id, len(ids)))
+        found = [replace(one.found, body={**one.found.body, **sizes}) for one in some]
+        store.add_ingested(
+            [(_tile(collection, one, moment, sensed), its) for one, its in zip(some, found, strict=True)]
+        )
+    waiting = _add_skipped(store, child, preparation, collection, sensed) if output.skip_existing else 0
+    database.transact(lambda connection: _note(connection, publication.job_id, collection.id, len(ids), waiting))
 
 
-def read_bands(publication: Publication, request: str, tile_id: int) -> dict[str, ByocBand]:
-    """The bands of the files of one tile, by their headers. In a process of its own.
+def _add_skipped(
+    store: ByocTiles, child: Caller, preparation: Preparation, collection: ByocCollection, sensed: datetime | None
+) -> int:
+    """Has the images that were there already looked at like any user's; how many there are."""
+    start = 0
+    while paths := child.call(list_skipped, preparation, start, _LISTED_AT_ONCE):
+        store.add_waiting(collection.id, paths, sensed)
+        start += len(paths)
+    return start
+
+
+def list_skipped(preparation: Preparation, start: int, count: int) -> list[str]:
+    """The paths of some of the tiles that the analysis left alone, without the name of the band. In a process of its own."""
+    from swathe.jobs.prepare import read_plan
+    from swathe.jobs.process_kind import GEOPACKAGE_FILE
+    from swathe.jobs.process_payload import ProcessPlan
+    from swathe.jobs.process_tiles import TileSource
+
+    wanted = ProcessPlan.from_bytes(read_plan(preparation.folder).payload).skipped[start : start + count]
+    if not wanted:
+        return []
+    body = read_batch_process(json.loads(preparation.request))
+    features = None if preparation.features is None else preparation.fetch(GEOPACKAGE_FILE)
+    anyone = _images(body)[0].model_copy(update={"identifier": BAND})
+    chosen, last = frozenset(wanted), max(wanted)
+    tiles = TileSource(body, features, preparation.settings.limits)
+    return [
+        _split(preparation.delivery.address(tile.identifier, anyone))[1]
+        for place, tile in enumerate(islice(tiles, last + 1))
+        if place in chosen
+    ]
+
+
+def read_first(publication: Publication, request: str, tile_id: int) -> tuple[dict[str, ByocBand], dict[str, float]]:
+    """The bands of the files of one tile, and the sizes of their pixels, by their headers. In a process of its own.
 
     Raises:
         SwatheError: one cannot be read.
@@ -149,13 +189,15 @@ def read_bands(publication: Publication, request: str, tile_id: int) -> dict[str
     (tile,) = _read_tiles(publication, body, [tile_id])
     reader = BlockReader(ObjectStores(_own_storage(publication)))
     found: dict[str, ByocBand] = {}
+    infos = []
     try:
         for response in _images(body):
             info = reader.info(publication.delivery.address(tile.identifier, response))
+            infos.append(info)
             found |= make_bands(response, info.dtype, info.band_count)
     finally:
         reader.close()
-    return found
+    return found, pixel_sizes(infos)
 
 
 def describe_delivered(publication: Publication, request: str, ids: Sequence[int]) -> list[_Delivered]:
@@ -258,12 +300,15 @@ def _tile(collection: ByocCollection, one: _Delivered, moment: datetime, sensed:
     return ByocTile(tile_id, collection.id, one.path, TileStatus.INGESTED, moment, sensed)
 
 
-def _note(connection: Connection, job_id: str, collection_id: str, count: int) -> None:
+def _note(connection: Connection, job_id: str, collection_id: str, count: int, waiting: int) -> None:
     """Writes into the job which collection has its results."""
     job = read_job(connection, job_id)
     request = {**job.request, "output": {**job.request["output"], "collectionId": collection_id}}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(request=json.dumps(request)))
-    events.add_event(connection, job_id, datetime.now(UTC), f"{count} tiles are in collection {collection_id}")
+    text = f"{count} tiles are in collection {collection_id}"
+    if waiting:
+        text += f"; {waiting} images that were there before are looked at, and join them if they fit"
+    events.add_event(connection, job_id, datetime.now(UTC), text)
 
 
 def _sensing_time(preparation: Preparation) -> datetime | None:

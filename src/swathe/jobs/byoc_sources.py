@@ -24,7 +24,8 @@ from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.jobs.database import Database
 from swathe.model.errors import NotFound, RequestInvalid, SwatheError
 from swathe.model.time import format_time, parse_time
-from swathe.settings import BandSettings, CollectionSettings, Settings
+from swathe.settings import BandSettings, CollectionSettings, Settings, StorageSettings
+from swathe.storage.doors import check_bucket
 
 if TYPE_CHECKING:
     from swathe.jobs.prepare import Preparation
@@ -95,12 +96,13 @@ def find_own(database: Database, types: Iterable[str], project_id: str) -> dict[
 
 
 def write_own(
-    database: Database, types: Iterable[str], project_id: str, folder: Path, span: Span
+    database: Database, types: Iterable[str], project_id: str, folder: Path, span: Span, storage: StorageSettings
 ) -> tuple[CollectionSettings, ...]:
     """Entries for own collections, their tiles in files in `folder`.
 
     Raises:
         RequestInvalid: a collection is not there, or has no bands yet.
+        DoorClosed: the deployment does not open its bucket to requests.
         DatabaseUnavailable: the store does not answer.
     """
     entries = []
@@ -109,6 +111,7 @@ def write_own(
             raise RequestInvalid(
                 f"Collection '{name}' has no bands yet; add a tile, and wait until it is ingested", _TYPE
             )
+        check_bucket(storage, collection.bucket, has_keys=False, takes_keys=False)
         path = folder / f"{collection.id}-{uuid.uuid4().hex[:8]}.geojson"
         _write(path, collection, _tiles(ByocTiles(database), collection.id, span))
         entries.append(entry_of(name, collection, path))
@@ -143,7 +146,9 @@ def supply(database: Database, preparation: Preparation) -> Preparation:
         if not listed:
             return preparation
         preparation.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entries = write_own(database, listed, preparation.project_id, preparation.folder, span_of(body))
+        entries = write_own(
+            database, listed, preparation.project_id, preparation.folder, span_of(body), preparation.settings.storage
+        )
     except SQLAlchemyError:
         raise StoreAway("The job store does not answer") from None
     return replace(preparation, settings=with_entries(preparation.settings, entries))

@@ -16,6 +16,7 @@ from swathe.jobs.byoc import (
     MAX_COUNT,
     ByocCollection,
     after,
+    has_tiles,
     read_collection,
     same_numbers,
     write_collection,
@@ -23,11 +24,15 @@ from swathe.jobs.byoc import (
 )
 from swathe.jobs.byoc_places import Bbox, Place
 from swathe.jobs.byoc_records import (
+    COARSEST,
     NOWHERE,
+    STARTED,
     ByocTile,
     Ingested,
     TilePage,
     TileStatus,
+    asked,
+    asked_of,
     place_values,
     tile_values,
     to_tile,
@@ -61,15 +66,16 @@ class ByocTiles:
         *,
         sensing_time: datetime | None = None,
         cover: Mapping[str, Any] | None = None,
+        covers_data: bool = False,
     ) -> ByocTile:
-        """A new tile, which waits to be ingested.
+        """A new tile, which waits to be ingested. With `covers_data` its cover is found from its files' values.
 
         Raises:
             Conflict: the collection has a tile of this path.
         """
         moment = from_text(to_text(self._now()))
         tile = ByocTile(
-            str(uuid.uuid4()), collection_id, path, TileStatus.WAITING, moment, sensing_time, {"cover": cover}
+            str(uuid.uuid4()), collection_id, path, TileStatus.WAITING, moment, sensing_time, asked(cover, covers_data)
         )
         insertion = self._insertion(tile_values(tile))
 
@@ -142,6 +148,9 @@ class ByocTiles:
             read_collection(connection, collection_id, project_id=project_id)
             _read(connection, collection_id, tile_id, lock=True)
             connection.execute(delete(byoc_tiles).where(byoc_tiles.c.id == tile_id))
+            if not has_tiles(connection, collection_id):
+                collection = read_collection(connection, collection_id, project_id=project_id, lock=True)
+                write_collection(connection, replace(collection, extent=None, coarsest={}))
 
         self.database.transact(work)
 
@@ -158,7 +167,7 @@ class ByocTiles:
             if source.bucket != target.bucket:
                 raise RequestInvalid(f"The collections have different buckets, {source.bucket} and {target.bucket}")
             if not target.bands:
-                write_collection(connection, replace(target, bands=source.bands, extent=source.extent))
+                write_collection(connection, replace(target, bands=source.bands))
             elif {n: b.dtype for n, b in source.bands.items()} != {n: b.dtype for n, b in target.bands.items()}:
                 raise RequestInvalid(
                     "The collections have different bands; tiles can be copied between equal ones only"
@@ -167,23 +176,24 @@ class ByocTiles:
         self.database.transact(check)
         copied = 0
         for tiles in self._batches(from_id):
-            rows = [
-                {
-                    **tile_values(replace(tile, id=str(uuid.uuid4()), collection_id=to_id, created=self._now())),
-                    **place_values(Place.of(tile.body["bbox"])),
-                }
-                for tile in tiles
-            ]
-            copied += self.database.transact(partial(self._add_new, [self._insertion(row) for row in rows]))
+            new = [replace(tile, id=str(uuid.uuid4()), collection_id=to_id, created=self._now()) for tile in tiles]
+            copied += self.database.transact(partial(self._add_new, to_id, new))
         return copied
 
     def _insertion(self, values: Mapping[str, Any]) -> Any:
         """An INSERT that gives the tile's id, or nothing where its path is taken."""
         return self.database.insert(byoc_tiles).values(**values).on_conflict_do_nothing().returning(byoc_tiles.c.id)
 
-    @staticmethod
-    def _add_new(insertions: Sequence[Any], connection: Connection) -> int:
-        return sum(connection.scalar(insertion) is not None for insertion in insertions)
+    def _add_new(self, to_id: str, tiles: Sequence[ByocTile], connection: Connection) -> int:
+        collection = read_collection(connection, to_id, project_id=None, lock=True)
+        added = []
+        for tile in tiles:
+            values = {**tile_values(tile), **place_values(Place.of(tile.body["bbox"]))}
+            if connection.scalar(self._insertion(values)) is not None:
+                added.append(tile.body)
+        changed = collection.with_tiles([body["bbox"] for body in added], [body.get(COARSEST) for body in added])
+        write_collection(connection, changed)
+        return len(added)
 
     # Ingestion
 
@@ -199,6 +209,10 @@ class ByocTiles:
 
         def work(connection: Connection) -> list[tuple[ByocTile, ByocCollection]]:
             tiles = [to_tile(row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+            started = to_text(self._now())
+            for tile in tiles:
+                change = update(byoc_tiles).where(table.id == tile.id)
+                connection.execute(change.values(body=json.dumps({**tile.body, STARTED: started})))
             connection.execute(
                 update(byoc_tiles)
                 .where(table.id.in_([tile.id for tile in tiles]))
@@ -228,17 +242,15 @@ class ByocTiles:
             row = connection.execute(query).one_or_none()
             if row is None or row.status != TileStatus.INGESTING.value or row.lease_owner != owner:
                 return
-            cover = json.loads(row.body).get("cover")
+            kept = asked_of(json.loads(row.body))
             ended: Ingested | str = outcome
             if isinstance(ended, Ingested):
                 collection = read_collection(connection, tile.collection_id, project_id=None, lock=True)
                 ended = _fit(connection, collection, ended)
             if isinstance(ended, str):
-                values = {"status": "FAILED", "body": json.dumps({"cover": cover, "cause": clean(ended)})} | dict(
-                    NOWHERE
-                )
+                values = {"status": "FAILED", "body": json.dumps({**kept, "cause": clean(ended)})} | dict(NOWHERE)
             else:
-                body = {**ended.body, "cover": cover, "bbox": ended.bbox}
+                body = {**ended.body, **kept, "bbox": ended.bbox}
                 values = {"status": "INGESTED", "body": json.dumps(body), **place_values(Place.of(ended.bbox))}
             change = update(byoc_tiles).where(byoc_tiles.c.id == tile.id)
             connection.execute(change.values(lease_owner=None, lease_until=0.0, **values))
@@ -264,8 +276,20 @@ class ByocTiles:
                 connection.execute(self.database.insert(byoc_tiles).values(**values))
             for collection_id in {tile.collection_id for tile, _ in tiles}:
                 collection = read_collection(connection, collection_id, project_id=None, lock=True)
-                boxes = [found.bbox for tile, found in tiles if tile.collection_id == collection_id]
-                write_collection(connection, replace(collection, extent=_around(collection.extent, boxes)))
+                its = [found for tile, found in tiles if tile.collection_id == collection_id]
+                changed = collection.with_tiles([one.bbox for one in its], [one.body.get(COARSEST) for one in its])
+                write_collection(connection, changed)
+
+        self.database.transact(work)
+
+    def add_waiting(self, collection_id: str, paths: Iterable[str], sensing_time: datetime | None) -> None:
+        """Makes tiles that wait to be ingested; those whose path the collection has are left as they are."""
+        moment, body = from_text(to_text(self._now())), asked(None, covers_data=False)
+
+        def work(connection: Connection) -> None:
+            for path in paths:
+                tile = ByocTile(str(uuid.uuid4()), collection_id, path, TileStatus.WAITING, moment, sensing_time, body)
+                connection.execute(self._insertion(tile_values(tile)))
 
         self.database.transact(work)
 
@@ -331,13 +355,6 @@ def _fit(connection: Connection, collection: ByocCollection, found: Ingested) ->
         bands = found.bands
     elif found.bands and not all(any(same_numbers(b, other) for other in found.bands.values()) for b in bands.values()):
         return f"The files have the bands {', '.join(found.bands)}; the collection's are {', '.join(bands)}"
-    write_collection(connection, replace(collection, bands=bands, extent=_around(collection.extent, [found.bbox])))
+    changed = replace(collection, bands=bands).with_tiles([found.bbox], [found.body.get(COARSEST)])
+    write_collection(connection, changed)
     return found
-
-
-def _around(extent: Bbox | None, boxes: Iterable[Bbox]) -> Bbox | None:
-    for west, south, east, north in boxes:
-        east += 360.0 if east < west else 0.0
-        known = extent or (west, south, east, north)
-        extent = (min(known[0], west), min(known[1], south), max(known[2], east), max(known[3], north))
-    return extent

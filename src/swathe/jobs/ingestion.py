@@ -10,7 +10,7 @@ from contextlib import suppress
 from sqlalchemy.exc import SQLAlchemyError
 
 from swathe.jobs.byoc import ByocCollection
-from swathe.jobs.byoc_records import ByocTile, Ingested
+from swathe.jobs.byoc_records import COVERS_DATA, ByocTile, Ingested
 from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.jobs.child import Child, ChildDied, ChildFailed, keep_interrupts_out
 from swathe.jobs.database import DatabaseFailed
@@ -108,7 +108,10 @@ class Ingestor:
 
     def _look(self, claimed: list[_Claimed]) -> list[tuple[_Claimed, Ingested | Trouble]]:
         """What is found of each tile; those of a process that was ended are looked at one by one."""
-        orders = [TileOrder(tile.path, tile.body.get("cover"), collection) for tile, collection in claimed]
+        orders = [
+            TileOrder(tile.path, tile.body.get("cover"), collection, COVERS_DATA in tile.body)
+            for tile, collection in claimed
+        ]
         try:
             return list(zip(claimed, self._call(orders), strict=True)) if claimed else []
         except ChildDied as error:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swathe.jobs.byoc import ByocCollection
 from swathe.jobs.byoc_places import Bbox
-from swathe.jobs.byoc_records import Ingested
+from swathe.jobs.byoc_records import COARSEST, FINEST, Ingested
 from swathe.model.byoc import BAND, FORMATS, ByocBand
 from swathe.model.crs import WGS84, parse_epsg
 from swathe.model.errors import RequestInvalid, SwatheError
 from swathe.settings import StorageSettings
+from swathe.storage.doors import check_bucket
 
 if TYPE_CHECKING:
     import shapely
@@ -29,15 +31,18 @@ _MOST_LISTED = 100_000
 _AT_ONCE = 8
 _NEEDS_OVERVIEWS_PX = 1024
 _SEGMENTS = 16
+# Smaller overviews do not count, as with the hosted service.
+_LEAST_OVERVIEW_PX = 256
 
 
 @dataclass(frozen=True)
 class TileOrder:
-    """A tile to be looked at; `cover` is the user's GeoJSON, if any."""
+    """A tile to be looked at; `cover` is the user's GeoJSON, if any, or with `covers_data` it is found from the values."""
 
     path: str
     cover: Mapping[str, Any] | None = field(hash=False)
     collection: ByocCollection
+    covers_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,14 @@ def inspect(storage: StorageSettings, orders: Sequence[TileOrder]) -> list[Inges
 
 
 def describe_tile(
-    files: Mapping[str, Mapping[str, Any]], grids: Sequence[SourceGrid], cover: Mapping[str, Any] | None = None
+    files: Mapping[str, Mapping[str, Any]],
+    grids: Sequence[SourceGrid],
+    cover: Mapping[str, Any] | None = None,
+    find_cover: Callable[[shapely.Polygon], shapely.Geometry] = lambda common: common,
 ) -> tuple[Bbox, dict[str, Any]]:
     """The box in degrees and the body of a tile of files that are known.
+
+    `find_cover` makes the area of data out of where all files overlap, both in their CRS, if no `cover` is given.
 
     Raises:
         RequestInvalid: the files do not fit together, or the cover does not fit them.
@@ -84,10 +94,11 @@ def describe_tile(
     if common.is_empty or not common.area:
         raise RequestInvalid("The files of the bands do not overlap")
     if cover is None:
+        shown = find_cover(common)
         given = shapely.segmentize(
-            common, max(common.bounds[2] - common.bounds[0], common.bounds[3] - common.bounds[1]) / _SEGMENTS
+            shown, max(common.bounds[2] - common.bounds[0], common.bounds[3] - common.bounds[1]) / _SEGMENTS
         )
-        shown, footprint = common, _to_degrees(given, epsg)
+        footprint = _to_degrees(given, epsg)
     else:
         footprint = _to_degrees(_polygon_of(cover), _epsg_of(cover))
         shown = _project(footprint, WGS84, epsg)
@@ -123,9 +134,12 @@ def _look(stores: ObjectStores, reader: BlockReader, order: TileOrder) -> Ingest
 
 
 def _inspect(stores: ObjectStores, reader: BlockReader, order: TileOrder) -> Ingested:
+    from swathe.jobs.ingestion_cover import Layer, find_data
+
     collection = order.collection
     known = dict(collection.bands)
     bucket = collection.bucket
+    check_bucket(stores.settings, bucket, has_keys=False, takes_keys=False)
     keys = (
         _find_known(stores, bucket, order.path, sorted({band.source or "" for band in known.values()}))
         if known
@@ -146,9 +160,45 @@ def _inspect(stores: ObjectStores, reader: BlockReader, order: TileOrder) -> Ing
     if not known and len(found) > 100:
         raise _Unfit(f"The files have {len(found)} bands; at most 100 are allowed")
     files = {source: file_body(keys[source], info.grid) for source, info in infos.items()}
-    bbox, body = describe_tile(files, [info.grid for info in infos.values()], order.cover)
+    bands = known or found
+
+    def find_cover(common: shapely.Polygon) -> shapely.Geometry:
+        if not order.covers_data:
+            return common
+        nodata = {
+            (band.source or "", band.band_index): (value, infos[band.source or ""])
+            for band in bands.values()
+            for value in [collection.nodata(band)]
+        }
+        layers = [
+            Layer(info, index, info.nodata if value is None else value) for (_, index), (value, info) in nodata.items()
+        ]
+        area = find_data(reader, layers, common)
+        if area is None:
+            raise _Unfit("There is no data in any band, so that the cover cannot be found; give a coverGeometry")
+        return area
+
+    bbox, body = describe_tile(files, [info.grid for info in infos.values()], order.cover, find_cover)
+    body |= pixel_sizes(infos.values())
     warnings = [text for source, info in infos.items() if (text := _warn(keys[source], info))]
     return Ingested(bbox, {**body, "warnings": "; ".join(warnings) or None}, {} if known else found)
+
+
+def pixel_sizes(infos: Iterable[RasterInfo]) -> dict[str, float]:
+    """Sizes of pixels in metres: the finest, and those of the coarsest overview that still has some pixels to a side."""
+    from swathe.engine.presence import metres_per_unit
+
+    finest, coarsest = math.inf, 0.0
+    for info in infos:
+        metres = metres_per_unit(info.grid.epsg)
+        finest = min(finest, min(info.grid.pixel_size) * metres)
+        usable = [n for n in range(1, len(info.overviews) + 1) if max(_size(info, n)) >= _LEAST_OVERVIEW_PX]
+        coarsest = max(coarsest, *(max(info.level_grid(n).pixel_size) * metres for n in [0, *usable]))
+    return {FINEST: round(finest, 6), COARSEST: round(coarsest, 6)}
+
+
+def _size(info: RasterInfo, level: int) -> tuple[int, int]:
+    return info.level(level).width, info.level(level).height
 
 
 def _check_band(name: str, band: ByocBand, key: str, info: RasterInfo) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, La
 
 # The revisions of `migrations`, oldest first. The number in `schema_version` is what versions of Swathe from before
 # Alembic look at: they refuse a store that is newer than they are.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 SCHEMA_VERSION = len(REVISIONS)
 
 metadata = MetaData()
@@ -25,6 +25,19 @@ clients = Table(
     Column("secret_hash", LargeBinary, nullable=False),
     Column("project_id", String(36), nullable=False),
     Column("created", String(27), nullable=False),
+    # What it may do besides using the services, set apart by spaces
+    Column("scopes", Text, nullable=False, default="", server_default=""),
+    # Counts its secrets: tokens that an earlier one got are refused
+    Column("generation", Integer, nullable=False, default=0, server_default="0"),
+)
+
+# Access tokens that are refused although they have not expired, by their `jti`. `expires` is in seconds since 1970.
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+    Index("revoked_tokens_by_age", "expires"),
 )
 
 # The key that signs tokens; in the store, so that several servers accept one another's.
@@ -86,7 +99,29 @@ byoc_tiles = Table(
     Index("byoc_tiles_of_collection", "collection_id", "created", "id"),
     Index("byoc_tiles_by_place", "collection_id", "level", "cell_x", "cell_y", "sensed"),
     Index("byoc_tiles_by_time", "collection_id", "sensed", "id"),
+    Index("byoc_tiles_by_sensing_time", "collection_id", "sensing_time"),
     Index("byoc_tiles_by_status", "status", "created"),
+)
+
+# What WMS and WMTS show: an instance is a list of layers, and its id is what gives access to them.
+layer_instances = Table(
+    "layer_instances",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(36), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", String(27), nullable=False),
+    Index("layer_instances_of_project", "project_id", "created", "id"),
+)
+
+layers = Table(
+    "layers",
+    metadata,
+    Column("instance_id", String(36), ForeignKey("layer_instances.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(100), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("created", String(27), nullable=False),
 )
 
 jobs = Table(

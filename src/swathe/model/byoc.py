@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -100,11 +100,15 @@ class ByocCollectionBody(WireModel):
 
 
 class ByocTileChange(WireModel):
-    """What may change of a tile. A null `sensingTime` takes it away."""
+    """What may change of a tile. A null `sensingTime` takes it away.
+
+    `coverFromData` is our own: the cover is found from the values of the files, and `coverGeometry` is left out.
+    """
 
     path: str | None = None
     sensing_time: str | None = None
     cover_geometry: dict[str, Any] | None = None
+    cover_from_data: bool | None = None
 
     @field_validator("path")
     @classmethod
@@ -128,6 +132,9 @@ class ByocTileBody(ByocTileChange):
     path: str
 
 
+T = TypeVar("T", bound=ByocTileChange)
+
+
 def read_byoc_collection(body: Mapping[str, Any]) -> ByocCollectionBody:
     """A collection from a body.
 
@@ -143,6 +150,12 @@ def read_byoc_collection(body: Mapping[str, Any]) -> ByocCollectionBody:
     return collection
 
 
+def _checked(tile: T) -> T:
+    if tile.cover_from_data and tile.cover_geometry is not None:
+        raise RequestInvalid("give coverGeometry or coverFromData, not both", "coverFromData")
+    return tile
+
+
 def read_byoc_tile(body: Mapping[str, Any]) -> ByocTileBody:
     """A tile from a body.
 
@@ -150,7 +163,7 @@ def read_byoc_tile(body: Mapping[str, Any]) -> ByocTileBody:
         RequestInvalid: with the field and the remedy.
     """
     try:
-        return ByocTileBody.model_validate(body)
+        return _checked(ByocTileBody.model_validate(body))
     except ValidationError as error:
         raise explain_validation(error) from None
 
@@ -162,6 +175,6 @@ def read_byoc_tile_change(body: Mapping[str, Any]) -> ByocTileChange:
         RequestInvalid: with the field and the remedy.
     """
     try:
-        return ByocTileChange.model_validate(body)
+        return _checked(ByocTileChange.model_validate(body))
     except ValidationError as error:
         raise explain_validation(error) from None

@@ -73,7 +73,7 @@ def interpolate(
 
 
 @njit(cache=True, nogil=True)
-def _cubic(distance):  # type: ignore[no-untyped-def]
+def cubic_weight(distance):  # type: ignore[no-untyped-def]
     t = abs(distance)
     if t < 1.0:
         return (1.5 * t - 2.5) * t * t + 1.0
@@ -107,7 +107,7 @@ def _interpolate(pixels, has_data, top, left, columns, rows, cubic, low, high, v
                 whole = True
                 for j in range(-1, 3):
                     for i in range(-1, 3):
-                        weight = _cubic(fx - i) * _cubic(fy - j)
+                        weight = cubic_weight(fx - i) * cubic_weight(fy - j)
                         if weight == 0.0:
                             continue
                         if not (0 <= iy + j < height and 0 <= ix + i < width) or not has_data[iy + j, ix + i]:

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ _MOST_ERROR_PX = 1e-5
 _NODES = np.array([-1.0, 0.0, 1.0])
 _PROBES = np.array([-0.5, 0.5])
 
-_AFFINE, _QUADRATIC, _EXACT = 0, 1, 2
+AFFINE, QUADRATIC, EXACT = 0, 1, 2
+"""How a feature's cells are taken to the source's CRS: not at all, by the polynomial, one by one."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,13 @@ def _place_features(
     offset_of: npt.NDArray[np.uint32],
 ) -> None:
     """Writes block and position within it of the cells of features `first` to `last`; `blocks`: width, height, across."""
+    told = (*kernel_inputs(cells, grids, source, first, last), source.width, source.height)
+    _place(*(*told, *blocks, block_of, offset_of))
+
+
+def kernel_inputs(cells: Cells, grids: SampleGrids, source: SourceGrid, first: int, last: int) -> tuple[Any, ...]:
+    """What compiled code needs to find the cells of features `first` to `last` in a source: all of `_place` up to the
+    source's size."""
     a, b, c, d, e, f = source.transform
     determinant = a * e - b * d
     inverse = np.array([e / determinant, -b / determinant, -d / determinant, a / determinant, c, f])
@@ -152,17 +161,16 @@ def _place_features(
     polynomials = np.zeros((len(grids), 2, 9))
     exact = np.zeros((0, 2))
     exact_starts = np.zeros(len(grids), np.int64)
-    mode = np.full(len(grids), _AFFINE, np.int8)
+    mode = np.full(len(grids), AFFINE, np.int8)
     run_starts = cells.run_starts[first : last + 1]
     if grids.epsg != source.epsg and len(grids):
         polynomials, good = _fit(grids, source, inverse)
-        mode[:] = np.where(good, _QUADRATIC, _EXACT)
+        mode[:] = np.where(good, QUADRATIC, EXACT)
         exact, exact_starts = _transform_cells(cells.runs, run_starts, grids, source.epsg, ~good)
-    _place(
+    return (
         cells.runs, run_starts, cells.starts[first : last + 1],
         grids.x0, grids.y0, grids.dx, grids.dy, grids.width, grids.height,
-        mode, polynomials, exact, exact_starts, inverse,
-        b == 0 and d == 0, a, e, source.width, source.height, *blocks, block_of, offset_of,
+        mode, polynomials, exact, exact_starts, inverse, b == 0 and d == 0, a, e,
     )  # fmt: skip
 
 
@@ -249,7 +257,7 @@ def _place(  # type: ignore[no-untyped-def]
             row = runs[r, 0]
             y = y0[f] - (row + 0.5) * dy[f]
             v = 2.0 * (row + 0.5) / height[f] - 1.0
-            if mode[f] == _QUADRATIC:
+            if mode[f] == QUADRATIC:
                 ax = p[0, 0] + v * (p[0, 3] + v * p[0, 6])
                 bx = p[0, 1] + v * (p[0, 4] + v * p[0, 7])
                 cx = p[0, 2] + v * (p[0, 5] + v * p[0, 8])
@@ -259,10 +267,10 @@ def _place(  # type: ignore[no-untyped-def]
             else:
                 ax = bx = cx = ay = by = cy = 0.0
             for column in range(runs[r, 1], runs[r, 2]):
-                if mode[f] == _AFFINE:
+                if mode[f] == AFFINE:
                     x = x0[f] + (column + 0.5) * dx[f]
                     yy = y
-                elif mode[f] == _QUADRATIC:
+                elif mode[f] == QUADRATIC:
                     u = 2.0 * (column + 0.5) / width[f] - 1.0
                     x = ax + u * (bx + u * cx)
                     yy = ay + u * (by + u * cy)

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 _PATCH = 64
 _MOST_ERROR_PX = 1e-5
-_BORDER_PX = 1e-7
+BORDER_PX = 1e-7
 """A place this near to a border of pixels is on it."""
 _NOWHERE = -1e9
 
@@ -70,7 +70,7 @@ def nearest_blocks(places: Places, source: SourceGrid, block_width: int, block_h
 
 def _on_border(places: Floats) -> Floats:
     nearest = np.round(places)
-    return np.where(np.abs(places - nearest) < _BORDER_PX, nearest, places)
+    return np.where(np.abs(places - nearest) < BORDER_PX, nearest, places)
 
 
 def _to_pixels(source: SourceGrid, x: Floats, y: Floats) -> tuple[Floats, Floats]:

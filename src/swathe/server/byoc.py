@@ -2,100 +2,44 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from swathe.jobs.byoc import MAX_COUNT, ByocCollection, ByocCollections
 from swathe.jobs.byoc_covers import read_cover
-from swathe.jobs.byoc_records import ByocTile, TileStatus
+from swathe.jobs.byoc_records import COVERS_DATA, ByocTile, TileStatus, asked
 from swathe.jobs.byoc_tiles import ByocTiles
 from swathe.jobs.records import Client
 from swathe.model.byoc import read_byoc_collection, read_byoc_tile, read_byoc_tile_change
 from swathe.model.errors import NotFound, RequestInvalid
-from swathe.model.time import format_time, parse_time
-from swathe.server.answers import ErrorAnswer, JsonAnswer, Links
+from swathe.model.time import parse_time
+from swathe.server import byoc_files
+from swathe.server.answers import ErrorAnswer, JsonAnswer
 from swathe.server.auth import CurrentClient
 from swathe.server.batch_jobs import ERRORS
 from swathe.server.bodies import described_body, read_json
+from swathe.server.byoc_answers import (
+    COVER,
+    OneCollection,
+    OneTile,
+    SomeCollections,
+    SomeTiles,
+    WhereAnswers,
+    collection_answer,
+    tile_answer,
+    to_id,
+)
+from swathe.server.checks import check_own_bucket
 
 PATHS = ("/api/v1/byoc", "/byoc/v1")
 _TAKEN: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer, "description": "There is one of this path"}}
-_PERMANENT = "coverGeometry"
-
-
-class CollectionAnswer(BaseModel):
-    """A collection."""
-
-    id: uuid.UUID
-    accountId: str  # noqa: N815  wire names
-    name: str
-    s3Bucket: str  # noqa: N815
-    isConfigured: bool  # noqa: N815
-    created: datetime
-    noData: float | None = None  # noqa: N815
-    requiresMetadataUpdate: bool = False  # noqa: N815
-    additionalData: dict[str, Any] = Field(default_factory=dict)  # noqa: N815
-
-
-class TileAnswer(BaseModel):
-    """A tile and how far its ingestion is."""
-
-    id: uuid.UUID
-    path: str
-    status: TileStatus
-    created: datetime
-    sensingTime: datetime | None = None  # noqa: N815
-    tileGeometry: dict[str, Any] | None = None  # noqa: N815
-    coverGeometry: dict[str, Any] | None = None  # noqa: N815
-    additionalData: dict[str, Any] | None = None  # noqa: N815
-
-
-class OneCollection(BaseModel):
-    """One collection."""
-
-    data: CollectionAnswer
-
-
-class SomeCollections(BaseModel):
-    """A page of collections."""
-
-    data: list[CollectionAnswer]
-    links: Links
-
-
-class OneTile(BaseModel):
-    """One tile."""
-
-    data: TileAnswer
-
-
-class SomeTiles(BaseModel):
-    """A page of tiles."""
-
-    data: list[TileAnswer]
-    links: Links
-
-
-class WhereAnswer(BaseModel):
-    """Where a collection is served from."""
-
-    id: uuid.UUID
-    location: str
-
-
-class WhereAnswers(BaseModel):
-    """Where some collections are served from."""
-
-    data: list[WhereAnswer]
 
 
 router = APIRouter(tags=["byoc"], responses=ERRORS)
@@ -111,6 +55,7 @@ Count = Annotated[int, Query(ge=1, description=f"At most this many; {MAX_COUNT} 
 async def create_collection(request: Request, client: CurrentClient) -> Response:
     """Makes a collection of tiles that lie in a bucket."""
     body = read_byoc_collection(await read_json(request))
+    check_own_bucket(request.app.state.settings, body.s3_bucket)
     made = await run_in_threadpool(_collections(request).create, client.project_id, body)
     return JsonAnswer({"data": collection_answer(made)}, status_code=201)
 
@@ -127,7 +72,7 @@ async def list_collections(
     page = await run_in_threadpool(
         _collections(request).page, client.project_id, count=count, token=viewtoken, search=search
     )
-    found = [collection_answer(collection) for collection in page.collections]
+    found = await run_in_threadpool(_describe, _collections(request), page.collections)
     return JsonAnswer({"data": found, "links": _links(request, viewtoken, page.next_token)})
 
 
@@ -139,8 +84,12 @@ async def get_collection(request: Request, client: CurrentClient, collection_id:
 
 def _get_collection(request: Request, client: Client, collection_id: str) -> dict[str, Any]:
     store = _collections(request)
-    collection = store.get(_id(collection_id), project_id=client.project_id)
-    return collection_answer(collection, store.times(collection.id))
+    collection = store.get(to_id(collection_id), project_id=client.project_id)
+    return collection_answer(collection, store.sensing(collection.id))
+
+
+def _describe(store: ByocCollections, collections: Iterable[ByocCollection]) -> list[dict[str, Any]]:
+    return [collection_answer(collection, store.sensing(collection.id)) for collection in collections]
 
 
 @router.put(
@@ -149,14 +98,15 @@ def _get_collection(request: Request, client: Client, collection_id: str) -> dic
 async def update_collection(request: Request, client: CurrentClient, collection_id: str) -> Response:
     """Changes a collection; its bucket and the kinds of its bands stay once it has tiles."""
     body = read_byoc_collection(await read_json(request))
-    await run_in_threadpool(_collections(request).update, _id(collection_id), client.project_id, body)
+    check_own_bucket(request.app.state.settings, body.s3_bucket)
+    await run_in_threadpool(_collections(request).update, to_id(collection_id), client.project_id, body)
     return Response(status_code=204)
 
 
 @router.delete("/collections/{collection_id}", status_code=204)
 async def delete_collection(request: Request, client: CurrentClient, collection_id: str) -> Response:
     """Deletes a collection and its tiles; the files in the bucket stay."""
-    await run_in_threadpool(_collections(request).delete, _id(collection_id), client.project_id)
+    await run_in_threadpool(_collections(request).delete, to_id(collection_id), client.project_id)
     return Response(status_code=204)
 
 
@@ -168,7 +118,7 @@ async def copy_tiles(
     to: Annotated[str, Query(alias="toCollection")],
 ) -> Response:
     """Copies the ingested tiles whose path the other collection does not have."""
-    await run_in_threadpool(_tiles(request).copy, _id(collection_id), _id(to), client.project_id)
+    await run_in_threadpool(_tiles(request).copy, to_id(collection_id), to_id(to), client.project_id)
     return Response(status_code=204)
 
 
@@ -184,11 +134,12 @@ async def create_tile(request: Request, client: CurrentClient, collection_id: st
     body = read_byoc_tile(await read_json(request))
     tile = await run_in_threadpool(
         _tiles(request).create,
-        _id(collection_id),
+        to_id(collection_id),
         client.project_id,
         body.path,
         sensing_time=_time(body.sensing_time),
         cover=_checked(body.cover_geometry),
+        covers_data=bool(body.cover_from_data),
     )
     request.app.state.ingest()
     return JsonAnswer({"data": tile_answer(tile)}, status_code=201)
@@ -208,7 +159,7 @@ async def list_tiles(
     """The tiles of a collection, page by page."""
     page = await run_in_threadpool(
         _tiles(request).page,
-        _id(collection_id),
+        to_id(collection_id),
         project_id=client.project_id,
         count=count,
         token=viewtoken,
@@ -224,7 +175,7 @@ async def list_tiles(
 async def get_tile(request: Request, client: CurrentClient, collection_id: str, tile_id: str) -> Response:
     """One tile."""
     store = _tiles(request)
-    tile = await run_in_threadpool(store.get, _id(collection_id), _id(tile_id), project_id=client.project_id)
+    tile = await run_in_threadpool(store.get, to_id(collection_id), to_id(tile_id), project_id=client.project_id)
     return JsonAnswer({"data": tile_answer(tile)})
 
 
@@ -245,8 +196,10 @@ async def update_tile(request: Request, client: CurrentClient, collection_id: st
             raise RequestInvalid(f"The path of a tile stays; it is '{tile.path}'. Make another tile", "path")
         if "sensing_time" in given:
             tile = replace(tile, sensing_time=sensed)
-        if "cover_geometry" in given and cover not in (tile.body.get("cover"), tile_answer(tile).get(_PERMANENT)):
-            tile = replace(tile, status=TileStatus.WAITING, body={"cover": cover})
+        if body.cover_from_data is not None and body.cover_from_data != (COVERS_DATA in tile.body):
+            return replace(tile, status=TileStatus.WAITING, body=asked(cover, body.cover_from_data))
+        if "cover_geometry" in given and cover not in (tile.body.get("cover"), tile_answer(tile).get(COVER)):
+            tile = replace(tile, status=TileStatus.WAITING, body=asked(cover, covers_data=False))
         return tile
 
     await _change(request, client, collection_id, tile_id, change)
@@ -258,7 +211,7 @@ async def reingest_tile(request: Request, client: CurrentClient, collection_id: 
     """Has a tile ingested anew, as when its files have changed."""
 
     def change(tile: ByocTile) -> ByocTile:
-        return replace(tile, status=TileStatus.WAITING, body={"cover": tile.body.get("cover")})
+        return replace(tile, status=TileStatus.WAITING, body=asked(tile.body.get("cover"), COVERS_DATA in tile.body))
 
     await _change(request, client, collection_id, tile_id, change)
     return Response(status_code=204)
@@ -267,7 +220,7 @@ async def reingest_tile(request: Request, client: CurrentClient, collection_id: 
 @router.delete("/collections/{collection_id}/tiles/{tile_id}", status_code=204)
 async def delete_tile(request: Request, client: CurrentClient, collection_id: str, tile_id: str) -> Response:
     """Deletes a tile; its files stay."""
-    await run_in_threadpool(_tiles(request).delete, _id(collection_id), _id(tile_id), client.project_id)
+    await run_in_threadpool(_tiles(request).delete, to_id(collection_id), to_id(tile_id), client.project_id)
     return Response(status_code=204)
 
 
@@ -282,7 +235,7 @@ def _where(request: Request, client: Client, ids: str) -> list[dict[str, str]]:
     found = []
     for name in list(dict.fromkeys(ids.split(",")))[:MAX_COUNT]:
         try:
-            collection = _collections(request).get(_id(name.strip()), project_id=client.project_id)
+            collection = _collections(request).get(to_id(name.strip()), project_id=client.project_id)
         except NotFound:
             continue
         found.append({"id": collection.id, "location": location})
@@ -290,57 +243,11 @@ def _where(request: Request, client: Client, ids: str) -> list[dict[str, str]]:
 
 
 async def _change(request: Request, client: Client, collection_id: str, tile_id: str, change: Any) -> None:
-    await run_in_threadpool(_tiles(request).change, _id(collection_id), _id(tile_id), client.project_id, change)
+    await run_in_threadpool(_tiles(request).change, to_id(collection_id), to_id(tile_id), client.project_id, change)
     request.app.state.ingest()
 
 
-def collection_answer(collection: ByocCollection, times: tuple[datetime, datetime] | None = None) -> dict[str, Any]:
-    """A collection as `BYOCCollection`."""
-    more: dict[str, Any] = {}
-    if collection.bands:
-        more["bands"] = {
-            name: band.model_dump(by_alias=True, exclude_none=True) for name, band in collection.bands.items()
-        }
-    if collection.extent is not None:
-        west, south, east, north = collection.extent
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-        more["extent"] = {"type": "Polygon", "coordinates": [ring]}
-    if times is not None:
-        more |= {"fromSensingTime": format_time(times[0]), "toSensingTime": format_time(times[1])}
-    answer: dict[str, Any] = {
-        "id": collection.id,
-        "accountId": collection.project_id,
-        "name": collection.name,
-        "s3Bucket": collection.bucket,
-        "isConfigured": bool(collection.bands),
-        "created": format_time(collection.created),
-        "requiresMetadataUpdate": False,
-        "additionalData": more,
-    }
-    return answer if collection.no_data is None else answer | {"noData": collection.no_data}
-
-
-def tile_answer(tile: ByocTile) -> dict[str, Any]:
-    """A tile as `BYOCTile`: what has no value yet is left out."""
-    body = tile.body
-    answer: dict[str, Any] = {
-        "id": tile.id,
-        "path": tile.path,
-        "status": tile.status.value,
-        "created": format_time(tile.created),
-    }
-    if tile.sensing_time is not None:
-        answer["sensingTime"] = format_time(tile.sensing_time)
-    if "geometry" in body:
-        crs = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{body['epsg']}"}}
-        answer["tileGeometry"] = {**body["geometry"], "crs": crs}
-        answer[_PERMANENT] = {**body["coverGeometry"], "crs": crs}
-    elif body.get("cover") is not None:
-        answer[_PERMANENT] = body["cover"]
-    more = {"failedIngestionCause": body.get("cause"), "warnings": body.get("warnings")}
-    if any(more.values()):
-        answer["additionalData"] = {name: text for name, text in more.items() if text}
-    return answer
+router.include_router(byoc_files.router)
 
 
 def _collections(request: Request) -> ByocCollections:
@@ -351,13 +258,6 @@ def _collections(request: Request) -> ByocCollections:
 def _tiles(request: Request) -> ByocTiles:
     store: ByocTiles = request.app.state.byoc_tiles
     return store
-
-
-def _id(text: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise NotFound(f"There is no {text[:64]!r}; ids are UUIDs") from None
 
 
 def _status(text: str) -> TileStatus:
