@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.")]
 Config = Annotated[Path | None, typer.Option("--config", help="The server's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+_ONCE = "The secret is not kept and cannot be shown again."
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("create")(create)
     group.command("list")(list_clients)
     group.command("delete")(delete)
+    group.command("secret")(secret_)
     app.add_typer(group, name="client")
 
 
@@ -35,17 +37,25 @@ def create(
     project: Annotated[
         str | None, typer.Option("--project", help="Share the requests of this project (a UUID).")
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="What it may do besides using the services: admin, for operators. May be repeated."
+        ),
+    ] = None,
     json_: AsJson = False,
 ) -> None:
     """Make a client. Its secret is shown this once."""
-    client, secret = _open(home, config).create(name, project_id=_project(project))
+    client, secret = _open(home, config).create(name, project_id=_project(project), scopes=scope or ())
     if json_:
         typer.echo(json.dumps({"client_id": client.id, "client_secret": secret}))
         return
     typer.echo(f"client id      {client.id}")
     typer.echo(f"client secret  {secret}")
     typer.echo(f"project        {client.project_id}")
-    typer.echo("The secret is not kept and cannot be shown again.")
+    if client.scopes:
+        typer.echo(f"scopes         {' '.join(client.scopes)}")
+    typer.echo(_ONCE)
 
 
 def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> None:
@@ -53,13 +63,20 @@ def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> No
     clients = _open(home, config).list()
     if json_:
         rows = [
-            {"client_id": c.id, "name": c.name, "project_id": c.project_id, "created": c.created.isoformat()}
+            {
+                "client_id": c.id,
+                "name": c.name,
+                "project_id": c.project_id,
+                "scopes": list(c.scopes),
+                "created": c.created.isoformat(),
+            }
             for c in clients
         ]
         typer.echo(json.dumps(rows))
         return
     for client in clients:
-        typer.echo(f"{client.id}  project {client.project_id}  {client.created:%Y-%m-%d %H:%M}  {client.name}")
+        scopes = f"  [{' '.join(client.scopes)}]" if client.scopes else ""
+        typer.echo(f"{client.id}  project {client.project_id}  {client.created:%Y-%m-%d %H:%M}  {client.name}{scopes}")
 
 
 def delete(
@@ -69,6 +86,24 @@ def delete(
     if not _open(home, config).delete(client_id):
         raise NotFound(f"There is no client {client_id}")
     typer.echo(f"deleted {client_id}")
+
+
+def secret_(
+    client_id: Annotated[str, typer.Argument(help="The client's id.")],
+    home: Home,
+    config: Config = None,
+    json_: AsJson = False,
+) -> None:
+    """Give a client a new secret, shown this once. The one before and the tokens it got are refused at once."""
+    secret = _open(home, config).renew_secret(client_id)
+    if secret is None:
+        raise NotFound(f"There is no client {client_id}")
+    if json_:
+        typer.echo(json.dumps({"client_id": client_id, "client_secret": secret}))
+        return
+    typer.echo(f"client id      {client_id}")
+    typer.echo(f"client secret  {secret}")
+    typer.echo(_ONCE)
 
 
 def _open(home: Path, config: Path | None) -> ClientStore:

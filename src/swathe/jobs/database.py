@@ -154,7 +154,7 @@ def open_database(home: Path, url: str | None = None) -> Database:
     place = "the configured database" if url else str(home / DATABASE_FILE)
     engine = None
     try:
-        engine = _open_engine(home, url)
+        engine = open_engine(home, url)
         database = Database(engine)
         upgrade(engine, database.write)
     except ModuleNotFoundError as error:
@@ -173,7 +173,12 @@ def open_database(home: Path, url: str | None = None) -> Database:
     return database
 
 
-def _open_engine(home: Path, url: str | None) -> Engine:
+def open_engine(home: Path, url: str | None) -> Engine:
+    """Connections to the database at `url`, else to SQLite in `home`, whose file is made; its tables are left as they are.
+
+    Raises:
+        SettingsInvalid: the URL is none, or of a kind that is not known.
+    """
     if url is None:
         return _sqlite(home / DATABASE_FILE)
     try:

@@ -151,12 +151,18 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class Client:
-    """Who may use the server."""
+    """Who may use the server.
+
+    `scopes` are what it may do besides using the services. `generation` counts its secrets: tokens carry it, and those
+    of an earlier one are refused.
+    """
 
     id: str
     name: str
     project_id: str
     created: datetime
+    scopes: tuple[str, ...] = ()
+    generation: int = 0
 
 
 def to_text(moment: datetime) -> str:

@@ -21,6 +21,7 @@ from swathe.server.answers import ErrorAnswer, JsonAnswer, LogAnswer, log_line
 from swathe.server.auth import CurrentClient
 
 _MOST_LINES = 1000
+_LAST_LINE = 2**31 - 1
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "Bad request"},
     401: {"model": ErrorAnswer, "description": "Unauthorized"},
@@ -86,15 +87,21 @@ async def answer_page(
         search=wanted.search,
         client_id=wanted.userid,
     )
+    links = page_links(request, wanted.viewtoken, page.next_token)
+    return JsonAnswer({"data": [to_answer(job) for job in page.jobs], "links": links})
+
+
+def page_links(request: Request, token: str | None, next_token: str | None) -> dict[str, str]:
+    """The links of a page: of itself, and of the next one if there is one."""
     base = (request.app.state.settings.server.public_url or str(request.base_url)).rstrip("/")
     here = base + request.url.path
     links = {"@id": here + (f"?{request.url.query}" if request.url.query else "")}
-    if wanted.viewtoken:
-        links["currentToken"] = wanted.viewtoken
-    if page.next_token is not None:
-        links["nextToken"] = page.next_token
-        links["next"] = f"{here}?{urlencode({**request.query_params, 'viewtoken': page.next_token})}"
-    return JsonAnswer({"data": [to_answer(job) for job in page.jobs], "links": links})
+    if token:
+        links["currentToken"] = token
+    if next_token is not None:
+        links["nextToken"] = next_token
+        links["next"] = f"{here}?{urlencode({**request.query_params, 'viewtoken': next_token})}"
+    return links
 
 
 def add_actions(router: APIRouter, kind: str, actions: Mapping[str, Event]) -> None:
@@ -127,7 +134,7 @@ def add_log(router: APIRouter, kind: str) -> None:
         request: Request,
         client: CurrentClient,
         request_id: str,
-        after: Annotated[int, Query(ge=0, description="The number of the last line that is known")] = 0,
+        after: Annotated[int, Query(ge=0, le=_LAST_LINE, description="The number of the last line that is known")] = 0,
         count: Annotated[int, Query(ge=1, description=f"At most this many; {_MOST_LINES} at most")] = _MOST_LINES,
     ) -> Response:
         """What happened to one request: an addition to the provider's interface."""
