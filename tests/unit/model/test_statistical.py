@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from builders import make_request
+from swathe.model.common import TimeRangeModel
 from swathe.model.errors import RequestInvalid
 from swathe.model.statistical import BatchStatisticsRequest, Cover, Grid, StatisticsRequest
 from swathe.model.validation import explain_validation
@@ -194,6 +195,12 @@ def test_a_data_filters_time_range_may_be_open_but_not_reversed() -> None:
     assert data.data_filter.time_range is not None
     found = data.data_filter.time_range.to_range("here")
     assert (found.start.year, found.end.isoformat()) == (1, "2020-05-31T22:00:00+00:00")
+    at = "2020-07-01T09:15:00Z"
+    found = TimeRangeModel.model_validate({"from": at, "to": at}).to_range("here")
+    assert (found.start.isoformat(), found.end.isoformat()) == (
+        "2020-07-01T09:15:00+00:00",
+        "2020-07-01T09:15:01+00:00",
+    )
     source["dataFilter"] = {"timeRange": {"from": "2020-07-01T00:00:00Z", "to": "2020-06-01T00:00:00Z"}}
     data = StatisticsRequest.model_validate(make_request(data=[source])).input.data[0]
     assert data.data_filter.time_range is not None
