@@ -244,6 +244,9 @@ def test_the_log_of_a_job(make):
     assert more == [last]
     some = http.get(f"{BATCH}/{job_id}/log?count=1", headers=me).json()["data"]
     assert some == lines[:1]
+    far = http.get(f"{BATCH}/{job_id}/log?after={10**30}", headers=me)
+    assert far.status_code == 400, far.text
+    assert "after" in far.json()["error"]["message"]
 
 
 def test_the_log_is_the_projects_own(make):

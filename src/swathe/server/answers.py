@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from swathe.jobs.records import Job, JobEvent
-from swathe.jobs.states import Status
+from swathe.jobs.states import Status, StoppedReason, UserAction
 from swathe.jobs.timeleft import seconds_left
 from swathe.model.time import format_time
 
@@ -44,15 +45,15 @@ class ErrorAnswer(BaseModel):
 class JobStatusAnswer(BaseModel):
     """How far a request has got."""
 
-    id: str
+    id: uuid.UUID
     status: Status
     completionPercentage: float = Field(ge=0, le=100)  # noqa: N815  wire names
-    created: str
-    lastUpdated: str  # noqa: N815
+    created: datetime
+    lastUpdated: datetime  # noqa: N815
     costPu: float  # noqa: N815
     costPU: float  # noqa: N815
     error: str | None = None
-    stoppedStatusReason: str | None = None  # noqa: N815
+    stoppedStatusReason: StoppedReason | None = None  # noqa: N815
 
 
 class ProgressAnswer(BaseModel):
@@ -67,7 +68,7 @@ class LogLine(BaseModel):
     """Something that happened to a request; `number` grows."""
 
     number: int
-    at: str
+    at: datetime
     level: str
     message: str
     unit: int | None = None
@@ -83,12 +84,12 @@ class JobAnswer(JobStatusAnswer):
     """A request with its body, keys left out."""
 
     request: dict[str, Any]
-    userAction: str  # noqa: N815
-    userActionUpdated: str | None = None  # noqa: N815
+    userAction: UserAction  # noqa: N815
+    userActionUpdated: datetime | None = None  # noqa: N815
     userId: str  # noqa: N815
-    domainAccountId: str  # noqa: N815
-    projectId: str  # noqa: N815
-    workspaceId: str  # noqa: N815
+    domainAccountId: uuid.UUID  # noqa: N815
+    projectId: uuid.UUID  # noqa: N815
+    workspaceId: uuid.UUID  # noqa: N815
     valueEstimate: float | None = None  # noqa: N815
     notes: list[str] | None = None
     plan: dict[str, float] | None = None
@@ -99,6 +100,7 @@ class JobAnswer(JobStatusAnswer):
 class Links(BaseModel):
     """Where the next page is; no `nextToken` on the last one."""
 
+    here: str | None = Field(default=None, alias="@id")
     currentToken: str | None = None  # noqa: N815
     nextToken: str | None = None  # noqa: N815
     next: str | None = None

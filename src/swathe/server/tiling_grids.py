@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from swathe.grids.tiling import GRIDS, find_grid
+from swathe.grids.tiling import GRIDS, Unit, find_grid
 from swathe.model.errors import NotFound, RequestInvalid
 from swathe.server.answers import ErrorAnswer, JsonAnswer, Links
 from swathe.server.auth import CurrentClient
@@ -24,7 +24,7 @@ class GridProperties(BaseModel):
     tileWidth: float  # noqa: N815  wire names
     tileHeight: float  # noqa: N815
     resolutions: list[float]
-    unit: str
+    unit: Unit
 
 
 class GridAnswer(BaseModel):
