@@ -1,0 +1,199 @@
+"""A statistical job's results as the console reads them: parts of the data set, and the documents of single features."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from swathe.jobs.delivery import TABLES, Delivery, part_name
+from swathe.model.errors import AccessDenied, ObjectNotFound, StorageError
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
+
+    from swathe.storage import Credentials, ObjectStores
+
+_BLOCK_BYTES = 4 * 2**20
+_BLOCKS = 4
+_PLAIN = ("mean", "stDev", "min", "max", "sampleCount", "noDataCount")
+# A document of very many intervals and bins; more is none of ours.
+_MOST_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where a job's results lie, with the keys to them if there are any.
+
+    `ended` says that the keys which the request brought are gone by now, so that the deployment's own must do.
+    """
+
+    delivery: Delivery = field(repr=False)
+    stores: ObjectStores = field(repr=False)
+    ended: bool = False
+
+    @contextmanager
+    def part(self, unit: int) -> Iterator[parquet.ParquetFile]:
+        """The part of the data set that a unit made.
+
+        Raises:
+            StorageError: it cannot be read; ObjectNotFound where there is none.
+        """
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        url = f"{self.delivery.folder}/{TABLES}/{part_name(unit)}"
+        with self._explained():
+            file = _Blocks(self.stores, url, self._credentials)
+        try:
+            with self._explained(), parquet.ParquetFile(file) as part:
+                yield part
+        except pa.ArrowException as error:
+            raise StorageError(f"{url} cannot be read: {error}") from None
+
+    def open_parts(self, units: Iterable[int]) -> Iterator[parquet.ParquetFile]:
+        """The parts of some units, one after the other; those that are not there are left out."""
+        for unit in units:
+            with suppress(ObjectNotFound), self.part(unit) as part:
+                yield part
+
+    def document(self, feature_id: int, name: str) -> bytes:
+        """A feature's document as it was delivered.
+
+        Raises:
+            StorageError: it cannot be read; ObjectNotFound where there is none, as while the feature waits.
+        """
+        url = self.delivery.names.url(self.delivery.request_id, feature_id, name or None)
+        with self._explained():
+            if self.stores.size(url, credentials=self._credentials) > _MOST_BYTES:
+                raise StorageError(f"{url} is too long to be shown; read it from the store")
+            return self.stores.read(url, credentials=self._credentials)
+
+    @property
+    def _credentials(self) -> Credentials | None:
+        from swathe.storage import from_place
+
+        return from_place(self.delivery.place, self.delivery.storage)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except AccessDenied as error:
+            if not self.ended or self.delivery.place.access_key is not None:
+                raise
+            raise AccessDenied(
+                f"{error.message}. The keys that the request brought were removed when it ended; to look at its results"
+                " here, let the deployment's own keys ([storage] access_key) read the bucket and list it in [storage] buckets"
+            ) from None
+
+
+def read_series(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as columns over its intervals: `intervals`, `errors` and `series` by output and band.
+
+    What is not there, or is not a finite number, is None.
+    """
+    response = document.get("response")
+    data: Sequence[Any] = (response.get("data") or []) if isinstance(response, Mapping) else []
+    entries = [entry for entry in data if isinstance(entry, Mapping)]
+    series: dict[str, dict[str, _Band]] = {}
+    for place, entry in enumerate(entries):
+        for output, told in (entry.get("outputs") or {}).items():
+            for band, values in (told.get("bands") or {}).items():
+                known = series.setdefault(output, {}).setdefault(band, _Band(len(entries)))
+                known.put(place, values)
+    return {
+        "intervals": [dict(entry.get("interval") or {}) for entry in entries],
+        "errors": [_reason(entry.get("error")) for entry in entries],
+        "series": {
+            output: {band: values.answer() for band, values in bands.items()} for output, bands in series.items()
+        },
+    }
+
+
+class _Band:
+    """The statistics of one band by name, a list over the intervals each."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._plain: dict[str, list[float | None]] = {name: [None] * count for name in _PLAIN}
+        self._percentiles: dict[str, list[float | None]] = {}
+
+    def put(self, place: int, values: Mapping[str, Any]) -> None:
+        stats = values.get("stats") or {}
+        for name in _PLAIN:
+            self._plain[name][place] = _number(stats.get(name))
+        for percent, value in (stats.get("percentiles") or {}).items():
+            self._percentiles.setdefault(f"p{percent}", [None] * self._count)[place] = _number(value)
+
+    def answer(self) -> dict[str, Any]:
+        return {**self._plain, "percentiles": self._percentiles}
+
+
+def _number(value: object) -> float | None:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if usable else None  # type: ignore[return-value]
+
+
+def _reason(error: object) -> str | None:
+    if not isinstance(error, Mapping):
+        return None
+    return ": ".join(str(error[key]) for key in ("type", "message") if error.get(key)) or "failed"
+
+
+class _Blocks(io.RawIOBase):
+    """An object as a file: read in long blocks, of which the last few are kept, as columns lie side by side."""
+
+    def __init__(self, stores: ObjectStores, url: str, credentials: Credentials | None) -> None:
+        super().__init__()
+        self._stores, self._url, self._credentials = stores, url, credentials
+        self._size = stores.size(url, credentials=credentials)
+        self._at = 0
+        self._kept: OrderedDict[int, bytes | memoryview] = OrderedDict()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        return self._at
+
+    def size(self) -> int:
+        """In bytes."""
+        return self._size
+
+    def readinto(self, buffer: Any) -> int:
+        target = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(target), self._size - self._at))
+        done = 0
+        while done < wanted:
+            number, inside = divmod(self._at, _BLOCK_BYTES)
+            piece = memoryview(self._block(number))[inside : inside + wanted - done]
+            if not len(piece):
+                break
+            target[done : done + len(piece)] = piece
+            done += len(piece)
+            self._at += len(piece)
+        return done
+
+    def _block(self, number: int) -> bytes | memoryview:
+        block = self._kept.get(number)
+        if block is None:
+            start = number * _BLOCK_BYTES
+            length = min(_BLOCK_BYTES, self._size - start)
+            block = self._stores.read_ranges(self._url, [(start, length)], credentials=self._credentials)[0]
+            self._kept[number] = block
+        self._kept.move_to_end(number)
+        while len(self._kept) > _BLOCKS:
+            self._kept.popitem(last=False)
+        return block
