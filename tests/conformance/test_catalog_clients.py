@@ -171,6 +171,39 @@ def test_pystac_client_searches_and_pages(server: Serving, http: httpx.Client, m
     assert client.get_collection("sentinel-1-grd").get_queryables()["properties"]["s1:polarization"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pystac_client_filters_by_geometry_ids_and_expressions(
+    server: Serving, http: httpx.Client, method: str
+) -> None:
+    client = Client.open(server.url + PATH, headers={"Authorization": http.headers["Authorization"]})
+    where: dict[str, Any] = {"method": method, "collections": ["sentinel-2-l2a"]}
+    triangle = {"type": "Polygon", "coordinates": [[[22.2, 20.2], [22.8, 20.2], [22.8, 20.8], [22.2, 20.2]]]}
+    both = {
+        "op": "and",
+        "args": [
+            {"op": "<", "args": [{"property": "eo:cloud_cover"}, 60]},
+            {"op": ">=", "args": [{"property": "datetime"}, {"timestamp": "2020-06-05T00:00:00Z"}]},
+        ],
+    }
+    text = "eo:cloud_cover < 60 AND datetime >= TIMESTAMP('2020-06-05T00:00:00Z')"
+    names = [f"s2_{day:02}" for day in (17, 14, 11, 8, 5)]
+    for expression in (both, text):
+        search = client.search(intersects=triangle, filter=expression, limit=2, **where)
+        assert [item.id for item in search.items()] == names
+        assert [len(page.items) for page in search.pages()] == [2, 2, 1]
+    assert [item.id for item in client.search(intersects=triangle, max_items=3, **where).items()] == [
+        f"s2_{day:02}" for day in (26, 23, 20)
+    ]
+    assert [item.id for item in client.search(ids=["s2_03", "s2_20"], **where).items()] == ["s2_20", "s2_03"]
+    assert list(client.search(ids=["s2_99"], **where).items()) == []
+    asked = client.search(
+        ids=["s2_03"], fields={"include": ["properties.eo:cloud_cover"], "exclude": ["assets", "links"]}, **where
+    )
+    (item,) = asked.items_as_dicts()
+    assert item["properties"]["eo:cloud_cover"] == 9.0
+    assert not {"assets", "links"} & set(item)
+
+
 def test_what_is_sent_is_valid_stac(http: httpx.Client) -> None:
     """By the schemas that pystac carries with it, which are those of version 1.1 and without extensions."""
     checked = [http.get(f"{PATH}/collections/sentinel-2-l2a/items/s2_07").json(), http.get(PATH).json()]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import sentinelhub
 import shapely
 from sentinelhub import CRS, BBox, DataCollection, Geometry, MimeType, SentinelHubRequest, SentinelHubStatistical
+from sentinelhub.evalscript import generate_evalscript
 
 from builders import make_catalog, make_geopackage, make_scene
 from engines import run
@@ -230,3 +235,80 @@ def test_a_hostile_script_is_an_error_and_the_next_request_is_served(server: Ser
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "RENDERER_EXCEPTION")
         wanted["evalscript"] = ENDLESS % "return [1]"
         assert http.post("/process/v1", json=wanted).status_code == 200
+
+
+def test_a_generated_script_over_a_box_that_is_a_point(
+    collection: DataCollection, config: sentinelhub.SHConfig
+) -> None:
+    """As the package's own suite asks for it: one output a band in a tar, for 10 x 20 pixels of a single place."""
+    script = generate_evalscript(data_collection=collection, bands=["B04", "B08"], meta_bands=["dataMask"])
+    request = SentinelHubRequest(
+        evalscript=script,
+        input_data=[source(collection)],
+        responses=[SentinelHubRequest.output_response(name, MimeType.TIFF) for name in ("B04", "B08", "dataMask")],
+        bbox=BBox((LEFT + 205, TOP - 305) * 2, CRS("32633")),
+        size=(10, 20),
+        config=config,
+    )
+    (files,) = request.get_data()
+    assert {name: (values.shape, np.unique(values).tolist()) for name, values in files.items()} == {
+        "B04.tif": ((20, 10), [band(1, 1)[30, 20]]),
+        "B08.tif": ((20, 10), [band(3, 1)[30, 20]]),
+        "dataMask.tif": ((20, 10), [1]),
+    }
+
+
+@pytest.mark.parametrize("name", ["default", "ndvi", "picture"])
+def test_tiffs_are_read_with_nothing_but_what_the_package_brings(
+    server: Serving, config: sentinelhub.SHConfig, name: str, tmp_path: Path
+) -> None:
+    """The package depends on `tifffile` alone, which without `imagecodecs` knows few ways of packing."""
+    wanted = {
+        "input": {"bounds": {"bbox": list(BOX), "properties": {"crs": "EPSG:32633"}}, "data": [source()]},
+        "output": {"width": 300, "height": 280, "responses": [{"identifier": name, "format": {"type": "image/tiff"}}]},
+        "evalscript": SCRIPT,
+    }
+    with closing(server.session({"client_id": config.sh_client_id, "client_secret": config.sh_client_secret})) as http:
+        answer = http.post("/api/v1/process", json=wanted)
+    assert answer.status_code == 200, answer.text
+    path = tmp_path / "image.tif"
+    path.write_bytes(answer.content)
+    bare = "import sys; sys.modules['imagecodecs'] = None; import numpy, tifffile"
+    bare += "; numpy.save(sys.argv[2], tifffile.imread(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", bare, str(path), str(tmp_path / "image.npy")], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    with rasterio.open(path) as file:
+        by_gdal = file.read() if file.count > 1 else file.read(1)
+    found = np.load(tmp_path / "image.npy")
+    np.testing.assert_array_equal(found.transpose(2, 0, 1) if found.ndim == 3 else found, by_gdal)
+
+
+def test_one_acquisition_by_its_time(collection: DataCollection, config: sentinelhub.SHConfig) -> None:
+    """The package sends a single time as a range from and to it, as its example of own collections does."""
+    request = SentinelHubRequest(
+        evalscript=SCRIPT,
+        input_data=[SentinelHubRequest.input_data(collection, time_interval=datetime(2020, 6, 4, 10))],
+        responses=[SentinelHubRequest.output_response("default", MimeType.TIFF)],
+        bbox=BOX,
+        resolution=(10, 10),
+        config=config,
+    )
+    np.testing.assert_array_equal(request.get_data()[0], band(1, 4)[20:148, 20:148])
+
+
+def test_a_collection_without_an_address_is_asked_for_where_the_configuration_says(
+    config: sentinelhub.SHConfig,
+) -> None:
+    """What `docs/coming-from-sentinel-hub.md` gives for whole programs."""
+    definition = DataCollection.LANDSAT_OT_L2.value
+    before = definition.service_url
+    request: dict[str, Any] = {"aggregation": {}, "bbox": BOX, "config": config}
+    try:
+        for address, wanted in ((before, before), (None, config.sh_base_url)):
+            object.__setattr__(definition, "service_url", address)
+            source = SentinelHubStatistical.input_data(DataCollection.LANDSAT_OT_L2)
+            asked = SentinelHubStatistical(input_data=[source], **request).download_list[0]
+            assert asked.url == f"{wanted}/api/v1/statistics"
+    finally:
+        object.__setattr__(definition, "service_url", before)
+    assert before != config.sh_base_url
