@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from swathe.model.errors import SettingsInvalid
+from swathe.model.filters import Held
 
 
 class Section(BaseModel):
@@ -112,7 +113,8 @@ class CollectionSettings(Section):
 
     `kind` says what `source` is where it cannot be told from the address. `stac_collections`, `query` and `filter` narrow
     the search of a STAC API, `headers` are sent to it; `alternate` is the alternative address of assets that is read;
-    `pattern` tells the date and band of files that no STAC describes.
+    `pattern` tells the date and band of files that no STAC describes. `holds` is what cannot be seen in the items, and
+    of a `timeless` collection scenes are used whatever time is asked for.
     """
 
     type: str = Field(min_length=1)
@@ -127,6 +129,8 @@ class CollectionSettings(Section):
     title: str | None = None
     mask_asset: str | None = None
     nodata_is_nan: bool | None = None
+    timeless: bool | None = None
+    holds: Held = Held()
     bands: dict[str, BandSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from typing import Any
 
 from swathe.catalog.scene import Asset, BandSource, Scene
 from swathe.model.errors import BandMissing, RequestInvalid, SettingsInvalid, SourceError
+from swathe.model.filters import Held
 from swathe.settings import BandSettings, CollectionSettings
 
 DN = "DN"
@@ -77,6 +78,8 @@ class Collection:
 
     `normalization_factor` takes DN to reflectance, as evalscripts are told. `nodata_is_nan`: a cell without data is
     NaN rather than 0. `mask_asset` is the asset whose zeros make `dataMask` 0. `aliases` are other names of the type.
+    `timeless`: its scenes are used whatever time is asked for. `keys` are those of `catalog.request_keys` that concern it,
+    None for all; `holds` is what its files hold of what these may ask for.
     """
 
     type: str
@@ -87,6 +90,9 @@ class Collection:
     nodata_is_nan: bool = False
     mask_asset: str | None = None
     aliases: tuple[str, ...] = ()
+    timeless: bool = False
+    keys: tuple[str, ...] | None = None
+    holds: Held = field(default=Held(), hash=False)
 
     def is_named(self, type_name: str) -> bool:
         """Whether a request's `type` means this collection; letter case does not matter."""
@@ -142,6 +148,9 @@ def parse_definition(values: Mapping[str, Any]) -> Collection:
         nodata_is_nan=values.get("nodata_is_nan", False),
         mask_asset=values.get("mask_asset"),
         aliases=tuple(values.get("aliases", ())),
+        timeless=values.get("timeless", False),
+        keys=tuple(values.get("keys", ())),
+        holds=Held.model_validate(values.get("holds", {})),
     )
 
 
@@ -175,6 +184,8 @@ def make_collection(
         source=settings.source,
         nodata_is_nan=base.nodata_is_nan if settings.nodata_is_nan is None else settings.nodata_is_nan,
         mask_asset=settings.mask_asset or base.mask_asset,
+        timeless=base.timeless if settings.timeless is None else settings.timeless,
+        holds=settings.holds.over(base.holds),
     )
 
 

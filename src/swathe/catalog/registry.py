@@ -12,7 +12,9 @@ from swathe.catalog.collections import Collection, make_collection
 from swathe.catalog.definitions import read_definitions
 from swathe.catalog.items import Extent, joined_extent
 from swathe.catalog.opening import SceneCatalog, open_catalog
+from swathe.catalog.request_keys import SceneChoice, SourceKeys, check_keys
 from swathe.catalog.scene import Scene
+from swathe.model.common import DataSource
 from swathe.model.errors import RequestInvalid
 from swathe.settings import CatalogSettings, CollectionSettings
 from swathe.storage import ObjectStores
@@ -68,16 +70,17 @@ class Catalog:
         scenes = self._source(position).sample_scenes() if needs_scenes else ()
         return make_collection(entry, read_definitions(), scenes)
 
-    def check_type(self, type_name: str, parameter: str = "input->data->type") -> None:
-        """Checks that requests may name this type, without reading anything.
+    def check_source(self, source: DataSource, where: str = "input->data") -> None:
+        """Checks that requests may name this type and ask this of it, without reading anything; `where` is its place.
 
         Raises:
-            RequestInvalid: this deployment has no such collection.
+            RequestInvalid: this deployment has no such collection, or its files hold other numbers.
         """
         try:
-            self._entries(type_name)
+            entries = self._entries(source.type)
         except RequestInvalid as error:
-            raise RequestInvalid(error.message, parameter) from None
+            raise RequestInvalid(error.message, f"{where}->type") from None
+        check_keys(source, [self._keys(position) for position in entries], where)
 
     def find_scenes(
         self,
@@ -95,6 +98,32 @@ class Catalog:
             self._source(position).find_scenes(start=start, end=end, boxes=places, max_cloud_cover=max_cloud_cover)
             for position in self._entries(type_name)
         ]
+        return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
+
+    def choose_scenes(
+        self,
+        source: DataSource,
+        *,
+        start: datetime,
+        end: datetime,
+        boxes: Sequence[Bbox] | None = None,
+        where: str = "input->data",
+        notes: list[str] | None = None,
+    ) -> list[Scene]:
+        """The scenes that a data source of a request asks for, by time and id; what is odd about them is told in `notes`.
+
+        Raises:
+            RequestInvalid: no scene here answers one of the keys of its `dataFilter`.
+        """
+        choice, found = SceneChoice(source.data_filter), []
+        most = source.data_filter.max_cloud_coverage
+        for position in self._entries(source.type):
+            keys = self._keys(position)
+            if keys.refused(source) is not None:  # another source holds what is asked for
+                continue
+            scenes = self._source(position).find_scenes(start=start, end=end, boxes=boxes, max_cloud_cover=most)
+            found.append(choice.take(scenes, keys))
+        choice.check(source.type, where, notes)
         return list(heapq.merge(*found, key=lambda scene: (scene.datetime, scene.id)))
 
     def newest_scenes(
@@ -130,6 +159,14 @@ class Catalog:
                 f"This deployment has no collection of type '{type_name}'; it has: {known}", "input->data->type"
             )
         return found
+
+    def _keys(self, position: int) -> SourceKeys:
+        """What may be asked of an entry."""
+        entry = self._settings[position]
+        known = next((definition for definition in read_definitions() if definition.is_named(entry.type)), None)
+        if known is None:
+            return SourceKeys(entry.type, None, entry.holds)
+        return SourceKeys(entry.type, known.keys, entry.holds.over(known.holds))
 
     def _source(self, position: int) -> SceneCatalog:
         with self._lock:

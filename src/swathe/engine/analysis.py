@@ -19,13 +19,14 @@ from swathe.engine.payload import pack
 from swathe.engine.plan import FeatureOutline, lonlat_box, plan_units
 from swathe.engine.presence import metres_per_unit
 from swathe.engine.reading import place_of
+from swathe.engine.timeline import intervals_with_scenes
 from swathe.engine.values import Analysis
 from swathe.evalscript.script import Evalscript, Mosaicking
 from swathe.features.geopackage import FeatureBatch, FeatureFile
 from swathe.grids.sample_grid import feature_grids
 from swathe.model.errors import BandMissing, SourceError
 from swathe.model.statistical import Aggregation, Grid, StatisticsRequest
-from swathe.model.time import TimeRange
+from swathe.model.time import ALWAYS, TimeRange
 from swathe.rasters.source import RasterInfo
 from swathe.settings import Settings
 
@@ -77,8 +78,9 @@ def analyse(
         lanes=lanes,
         value_bytes=_value_bytes(sources, scenes, read_info),
     )
+    busy = intervals_with_scenes(sources, scenes, intervals)
     cost = float(area_factor(sample_count).sum()) * sum(
-        band_factor(source.charged_bands) * _samples(source, members, intervals)
+        band_factor(source.charged_bands) * _samples(source, members, busy if source.collection.timeless else intervals)
         for source, members in zip(sources, scenes, strict=True)
     )
     report = estimate(
@@ -125,12 +127,15 @@ def _find(
     """The scenes of a source over the features, in the time that the request and its filter leave."""
     if not boxes:
         return []
-    data_filter = request.input.data[source.number].data_filter
+    data = request.input.data[source.number]
+    where = f"input->data[{source.number}]"
     start, end = intervals[0].start, intervals[-1].end
-    if data_filter.time_range is not None:
-        own = data_filter.time_range.to_range(f"input->data[{source.number}]->dataFilter->timeRange")
+    if source.collection.timeless:
+        start, end = ALWAYS.start, ALWAYS.end
+    elif data.data_filter.time_range is not None:
+        own = data.data_filter.time_range.to_range(f"{where}->dataFilter->timeRange")
         start, end = max(start, own.start), min(end, own.end)
-    found = find_scenes(source, start=start, end=end, boxes=boxes, max_cloud_cover=data_filter.max_cloud_coverage)
+    found = find_scenes(data, start=start, end=end, boxes=boxes, where=where, notes=notes)
     if not found:
         notes.append(f"Collection '{source.collection.type}' has no scene over the features in this time")
     return found
@@ -210,7 +215,9 @@ def _source_pixel(epsg: int, sources: Sequence[SourceInput]) -> float:
 
 
 def _samples(source: SourceInput, scenes: Sequence[Scene], intervals: Sequence[TimeRange]) -> int:
-    """Samples that are charged at most: intervals with scenes under SIMPLE, else scenes."""
+    """Samples that are charged at most: intervals with scenes under SIMPLE, else scenes; timeless ones in each interval."""
+    if source.collection.timeless and scenes:
+        return len(intervals) * (1 if source.mosaicking is Mosaicking.SIMPLE else len(scenes))
     if source.mosaicking is not Mosaicking.SIMPLE:
         return len(scenes)
     starts = np.array([interval.start.timestamp() for interval in intervals])

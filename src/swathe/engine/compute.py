@@ -124,7 +124,7 @@ class Engine:
                     )
         for number, source in enumerate(request.input.data):
             where = f"input->data[{number}]"
-            self._catalog().check_type(source.type, f"{where}->type")
+            self._catalog().check_source(source, where)
             if source.data_filter.time_range is not None:
                 source.data_filter.time_range.to_range(f"{where}->dataFilter->timeRange")
         seen = [source.id for source in request.input.data if source.id is not None]
@@ -156,9 +156,7 @@ class Engine:
             sources,
             intervals,
             self.settings,
-            find_scenes=lambda source, **where: self._catalog().find_scenes(
-                request.input.data[source.number].type, **where
-            ),
+            find_scenes=self._catalog().choose_scenes,
             read_info=self._block_reader().info,
             block_bytes=self._block_reader().block_bytes,
             lanes=self._lanes,

@@ -24,6 +24,7 @@ from swathe.engine.needed_blocks import BlockCounter, Lattice, Outlines
 from swathe.engine.plan import FeatureOutline
 from swathe.engine.presence import metres_per_unit
 from swathe.engine.reading import LEAST_OVERSAMPLING, overview_for, place_of
+from swathe.engine.timeline import intervals_with_scenes
 from swathe.engine.values import UnitPlan
 from swathe.evalscript.script import Mosaicking
 from swathe.model.errors import SourceError
@@ -115,8 +116,9 @@ def estimate(
     )
     counter = BlockCounter(outlines, list(lattices))
     total = _Sum()
+    busy = intervals_with_scenes(sources, scenes, intervals)
     for source, members, by_scene in zip(sources, scenes, kinds, strict=True):
-        _add_source(total, counter, source, members, by_scene, intervals)
+        _add_source(total, counter, source, members, by_scene, busy if source.collection.timeless else intervals)
     seconds = (
         total.decoded_bytes / DECODED_BYTES_PER_S
         + total.fetched_bytes / FETCHED_BYTES_PER_S
@@ -181,7 +183,11 @@ def _layers(
     starts = np.array([interval.start.timestamp() for interval in intervals])
     ends = np.array([interval.end.timestamp() for interval in intervals])
     by_interval: dict[int, list[Scene]] = {}
-    for scene in sort_scenes(scenes, source.order):
+    ordered = sort_scenes(scenes, source.order)
+    if source.collection.timeless:
+        by_interval = dict.fromkeys(range(len(intervals)), ordered)
+        ordered = []
+    for scene in ordered:
         moment = scene.datetime.timestamp()
         at = int(np.searchsorted(starts, moment, side="right")) - 1
         if at >= 0 and moment < ends[at]:

@@ -27,7 +27,7 @@ from swathe.engine.resampling import interpolates
 from swathe.engine.results import GroupResults, Results
 from swathe.engine.samples import preprocess, source_columns, updated_script
 from swathe.engine.task import Group, UnitTask, UnitTools
-from swathe.engine.timeline import Segment, plan_segments, same_presence
+from swathe.engine.timeline import Segment, busy_intervals, plan_segments, same_presence
 from swathe.evalscript.columns import Batch
 from swathe.grids.cover import Cells, cover, join_cells
 from swathe.model.errors import ScriptError, SourceError, SwatheError
@@ -93,7 +93,11 @@ class GroupRun:
         samples are taken by all lanes together, sample by sample, so that no block is read by two of them.
         """
         lanes = self._tools.lanes
-        busy = [number for number in busy_intervals(self._group) if self._results.wants(number, 0)]
+        busy = [
+            number
+            for number in busy_intervals(self._group.timelines, len(self._task.intervals))
+            if self._results.wants(number, 0)
+        ]
         if not busy:
             return
         self._locate(busy[0])
@@ -351,11 +355,6 @@ class GroupRun:
             evaluated = lane.host.evaluate(script, batch, borrow=True)
         with lane.phases.of(STATISTICS):
             self._results.take(number, segment, first, last, evaluated, script, self._cells)
-
-
-def busy_intervals(group: Group) -> list[int]:
-    """The intervals that have any scene."""
-    return sorted({int(i) for timeline in group.timelines for i in timeline.interval_of if i >= 0})
 
 
 def chunk_cells(segment: Segment, columns: Sequence[Mapping[str, Mosaic]]) -> int:

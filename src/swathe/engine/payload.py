@@ -13,12 +13,16 @@ from swathe.catalog.collections import BandDefinition, Collection
 from swathe.catalog.scene import Scene
 from swathe.engine.inputs import SourceInput
 
+# What was looked at when scenes were chosen.
+_CHECKED = ("keys", "holds")
+
 
 def pack(sources: Sequence[SourceInput], scenes: Sequence[Sequence[Scene]]) -> bytes:
     """The bytes of a plan: of the collections just the bands that are read."""
     collections: dict[str, Any] = {}
     for source in sources:
-        entry = collections.setdefault(str(source.number), asdict(source.collection) | {"bands": {}})
+        told = asdict(source.collection) | {"bands": {}}
+        entry = collections.setdefault(str(source.number), {key: told[key] for key in told if key not in _CHECKED})
         entry["bands"] |= {band.name: asdict(band.definition) for band in source.reads}
     return _compress(collections, scenes)
 
@@ -50,6 +54,7 @@ def _compress(collections: Mapping[str, Any], scenes: Sequence[Sequence[Scene]])
 
 def _collection(values: Mapping[str, Any]) -> Collection:
     names = {field.name for field in fields(Collection)} - {"bands", "aliases"}
+    names &= set(values)  # a plan may be older
     bands = {name: _band(band) for name, band in values["bands"].items()}
     return Collection(bands=bands, aliases=tuple(values["aliases"]), **{name: values[name] for name in names})
 

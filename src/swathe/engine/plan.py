@@ -110,7 +110,7 @@ def plan_units(
     group, row = _positions(features, epsg, rasters)
     order = np.lexsort((features.ids, row, group))
     most_cells = min(limits.unit_cells, cells_at_once(sources, scenes, intervals, limits, lanes, value_bytes))
-    most_features = _most_features(scenes, intervals, result_rows, limits)
+    most_features = _most_features(sources, scenes, intervals, result_rows, limits)
     # even where the limits ask for more units than wished
     least = max(math.ceil(features.cells.sum() / most_cells), math.ceil(len(order) / most_features))
     wished = max(least, _wished_units(features, rasters, group, sources, scenes, workers))
@@ -178,6 +178,8 @@ def _samples_at_once(source: SourceInput, scenes: Sequence[Scene], intervals: Se
     """The most samples an interval has anywhere: one under SIMPLE, else days or scenes."""
     if source.mosaicking is Mosaicking.SIMPLE or not intervals:
         return 1
+    if source.collection.timeless:
+        return max(1, len(scenes))
     starts = np.array([interval.start.timestamp() for interval in intervals])
     if source.mosaicking is Mosaicking.ORBIT:
         times = np.array(
@@ -216,9 +218,15 @@ def cells_at_once(
 
 
 def _most_features(
-    scenes: Sequence[Sequence[Scene]], intervals: Sequence[TimeRange], result_rows: float, limits: LimitSettings
+    sources: Sequence[SourceInput],
+    scenes: Sequence[Sequence[Scene]],
+    intervals: Sequence[TimeRange],
+    result_rows: float,
+    limits: LimitSettings,
 ) -> int:
     busy = min(len(intervals), sum(len(members) for members in scenes))
+    if all(source.collection.timeless for source in sources):
+        busy = len(intervals)
     return max(1, int(limits.unit_rows / max(1.0, busy * result_rows)))
 
 

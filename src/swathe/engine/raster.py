@@ -95,7 +95,8 @@ def render(
         SourceError: a raster cannot be opened.
     """
     cells = SceneCells(grid, clip)
-    spans = [time_range(data[source.number], source.number) for source in sources]
+    dated = [source for source in sources if not source.collection.timeless] or sources
+    spans = [time_range(data[source.number], source.number) for source in dated]
     interval = TimeRange(min(span.start for span in spans), max(span.end for span in spans))
     timelines = make_timelines(sources, scenes, cells, interval)
     host = tools.lanes.lanes[0].host

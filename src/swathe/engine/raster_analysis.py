@@ -29,6 +29,7 @@ from swathe.evalscript.runtime import ScriptHost
 from swathe.evalscript.script import Mosaicking
 from swathe.grids.raster_grid import RasterGrid
 from swathe.model.process import ProcessRequest
+from swathe.model.time import ALWAYS
 
 # Of a box's size, on each side: scenes are seen somewhat beyond their footprints, and sides of boxes are bowed.
 _SCENE_MARGIN, _IMAGE_MARGIN = 0.03, 0.02
@@ -91,9 +92,10 @@ class RasterPlanner:
             SourceError: a catalog cannot be read.
         """
         boxes = image_boxes(footprints)
-        found, notes = [], []
+        found: list[list[Scene]] = []
+        notes: list[str] = []
         for source in self._sources:
-            scenes = self._find(source, boxes)
+            scenes = self._find(source, boxes, notes)
             if not scenes:
                 notes.append(f"Collection '{source.collection.type}' has no scene over the area in this time")
             found.append(scenes)
@@ -115,21 +117,22 @@ class RasterPlanner:
             tuple(notes),
         )
 
-    def _find(self, source: SourceInput, boxes: Boxes) -> list[Scene]:
+    def _find(self, source: SourceInput, boxes: Boxes, notes: list[str]) -> list[Scene]:
         if not len(boxes):
             return []
         wanted = self._request.input.data[source.number]
-        span = time_range(wanted, source.number)
+        span = ALWAYS if source.collection.timeless else time_range(wanted, source.number)
         near = neighbourhoods(boxes, self._catalog.most_searches, _NEIGHBOURS_DEG)
-        return self._catalog.find_scenes(
-            wanted.type,
+        return self._catalog.choose_scenes(
+            wanted,
             start=span.start,
             end=span.end,
             boxes=[
                 (max(west, -180.0), max(south, -90.0), min(east, 180.0), min(north, 90.0))
                 for west, south, east, north in near
             ],
-            max_cloud_cover=wanted.data_filter.max_cloud_coverage,
+            where=f"input->data[{source.number}]",
+            notes=notes,
         )
 
 

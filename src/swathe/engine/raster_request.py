@@ -37,7 +37,7 @@ def check_process(request: ProcessRequest, catalog: Catalog, limits: LimitSettin
             "evalscript",
         )
     for number, source in enumerate(request.input.data):
-        catalog.check_type(source.type, f"input->data[{number}]->type")
+        catalog.check_source(source, f"input->data[{number}]")
         time_range(source, number)
     named = [source.id for source in request.input.data if source.id is not None]
     if len(set(named)) < len(named):
@@ -88,9 +88,7 @@ def begin(
     script, sources = bound_sources(request, catalog, hosts[0], collections)
     data = request.input.data
     if scenes is None:
-        scenes = find_scenes(
-            sources, data, grid, lambda source, **where: catalog.find_scenes(data[source.number].type, **where)
-        )
+        scenes = find_scenes(sources, data, grid, catalog.choose_scenes)
     sources = tuple(with_reference(source, members) for source, members in zip(sources, scenes, strict=True))
     for host in hosts:
         host.fresh(script)

@@ -23,7 +23,7 @@ from swathe.model.common import DataSource, TimeRangeModel
 from swathe.model.crs import WGS84
 from swathe.model.errors import BandMissing
 from swathe.model.statistical import Cover
-from swathe.model.time import TimeRange
+from swathe.model.time import ALWAYS, TimeRange
 from swathe.sampling.mosaic import Mask
 
 _MARGIN = 0.01
@@ -47,12 +47,12 @@ def find_scenes(
     box = _search_box(grid)
     found = []
     for source in sources:
-        wanted = data[source.number].data_filter
-        span = time_range(data[source.number], source.number)
+        wanted, number = data[source.number], source.number
+        span = ALWAYS if source.collection.timeless else time_range(wanted, number)
         scenes = (
             []
             if box is None
-            else find(source, start=span.start, end=span.end, bbox=box, max_cloud_cover=wanted.max_cloud_coverage)
+            else find(wanted, start=span.start, end=span.end, boxes=[box], where=f"input->data[{number}]")
         )
         found.append(tuple(complete_scenes(with_reference(source, scenes), scenes)))
     return tuple(found)

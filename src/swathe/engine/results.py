@@ -116,7 +116,7 @@ def charge(
     charged = np.zeros(last - first)
     for timeline, samples in zip(timelines, segment.samples, strict=True):
         if timeline.source.mosaicking is Mosaicking.SIMPLE:
-            here = timeline.presence[first:last][:, timeline.interval_of == interval]
+            here = timeline.presence[first:last][:, timeline.in_interval(interval)]
             count = here.any(axis=1).astype(np.float64)
         else:
             count = np.full(last - first, float(sum(len(sample.scenes) for sample in samples)))

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swathe.engine.evaluate import DATA_MASK_OUTPUT, BandCalculation, FaultFinder, band_values, calculations_of
-from swathe.engine.group_run import GroupRun, busy_intervals
+from swathe.engine.group_run import GroupRun
 from swathe.engine.groups import room_for
 from swathe.engine.lanes import Lane
 from swathe.engine.phases import CELLS, STATISTICS
@@ -29,7 +29,7 @@ from swathe.engine.reading import overview_for, place_of
 from swathe.engine.results import charge, failed_entry
 from swathe.engine.spill import Spill
 from swathe.engine.task import Group, UnitTask, UnitTools
-from swathe.engine.timeline import Segment
+from swathe.engine.timeline import Segment, busy_intervals
 from swathe.evalscript.columns import Evaluated
 from swathe.evalscript.script import Evalscript, SampleType
 from swathe.grids.cover import Cells, cover, cover_rows
@@ -64,7 +64,7 @@ class StripsRun:
 
     def compute(self, done: Callable[[float], None]) -> None:
         """Computes the feature; `done` is told what share of it each piece of work is."""
-        busy = busy_intervals(self._group)
+        busy = busy_intervals(self._group.timelines, len(self._task.intervals))
         if not busy or not len(self._pieces):
             return
         most = room_for(self._task, self._tools)

@@ -35,7 +35,7 @@ class SourceTimeline:
     """The scenes of one data source over some features.
 
     `presence` is (features, scenes); `interval_of` (scenes) is -1 for a scene in none; `rank` (scenes) is its place in
-    mosaicking order.
+    mosaicking order. Scenes of a timeless collection are in every interval, whatever `interval_of` says.
     """
 
     source: SourceInput
@@ -44,9 +44,15 @@ class SourceTimeline:
     interval_of: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
 
+    def in_interval(self, interval: int) -> npt.NDArray[np.bool_]:
+        """Which scenes (scenes) an interval has."""
+        if self.source.collection.timeless:
+            return np.ones(len(self.scenes), np.bool_)
+        return np.asarray(self.interval_of == interval)
+
     def samples(self, present: npt.NDArray[np.bool_], interval: int) -> tuple[Sample, ...]:
         """Samples of an interval from the scenes that are `present` (scenes)."""
-        chosen = np.flatnonzero(present & (self.interval_of == interval))
+        chosen = np.flatnonzero(present & self.in_interval(interval))
         ordered = chosen[np.argsort(self.rank[chosen])].tolist()
         if self.source.mosaicking is Mosaicking.SIMPLE:
             return (Sample("all", tuple(ordered)),)
@@ -69,11 +75,39 @@ def make_timeline(
     times = np.array([scene.datetime.timestamp() for scene in scenes])
     at = np.searchsorted(starts, times, side="right") - 1
     inside = (at >= 0) & (times < ends[np.maximum(at, 0)]) if len(starts) else np.zeros(len(scenes), np.bool_)
+    if source.collection.timeless:
+        at, inside = np.zeros(len(scenes), np.int64), np.full(len(scenes), len(starts) > 0)
     place = {id(scene): number for number, scene in enumerate(scenes)}
     ordered = [place[id(scene)] for scene in sort_scenes(scenes, source.order)]
     rank = np.empty(len(scenes), np.int64)
     rank[ordered] = np.arange(len(scenes))
     return SourceTimeline(source, tuple(scenes), presence, np.where(inside, at, -1).astype(np.int64), rank)
+
+
+def busy_intervals(timelines: Sequence[SourceTimeline], count: int) -> list[int]:
+    """The intervals, of `count`, that have any scene.
+
+    Scenes of timeless collections make no interval busy beside others, so that heights alone give no results on days
+    without an image.
+    """
+    making = makers(timelines)
+    if making and making[0].source.collection.timeless:
+        return list(range(count)) if any(timeline.scenes for timeline in making) else []
+    return sorted({int(i) for timeline in making for i in timeline.interval_of if i >= 0})
+
+
+def intervals_with_scenes(
+    sources: Sequence[SourceInput], scenes: Sequence[Sequence[Scene]], intervals: Sequence[TimeRange]
+) -> list[TimeRange]:
+    """The intervals that are computed if all scenes lie over the features: see `busy_intervals`."""
+    nowhere = np.zeros((0, 0), np.bool_)
+    lines = [make_timeline(source, own, nowhere, intervals) for source, own in zip(sources, scenes, strict=True)]
+    return [intervals[number] for number in busy_intervals(lines, len(intervals))]
+
+
+def makers(timelines: Sequence[SourceTimeline]) -> list[SourceTimeline]:
+    """The sources whose scenes make that there is something in an interval: those with a time, or all if none has one."""
+    return [timeline for timeline in timelines if not timeline.source.collection.timeless] or list(timelines)
 
 
 def signature_order(presences: Sequence[Presence]) -> npt.NDArray[np.int64]:
@@ -116,9 +150,9 @@ def plan_segments(timelines: Sequence[SourceTimeline], interval: int) -> Iterato
 
     Under SIMPLE mosaicking the script is not told which scenes a feature has, so all that have any go together.
     """
-    columns = [np.flatnonzero(timeline.interval_of == interval) for timeline in timelines]
-    here = [timeline.presence[:, which] for timeline, which in zip(timelines, columns, strict=True)]
-    has_any = np.any(np.concatenate(here, axis=1), axis=1)
+    here = [timeline.presence[:, timeline.in_interval(interval)] for timeline in timelines]
+    made = [timeline.presence[:, timeline.in_interval(interval)] for timeline in makers(timelines)]
+    has_any = np.any(np.concatenate(made, axis=1), axis=1)
     simple = all(timeline.source.mosaicking is Mosaicking.SIMPLE for timeline in timelines)
     differs = has_any[1:] != has_any[:-1]
     if not simple:

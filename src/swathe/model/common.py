@@ -11,6 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic.alias_generators import to_camel
 
 from swathe.model.errors import RequestInvalid
+from swathe.model.filters import (
+    AcquisitionMode,
+    BackCoeff,
+    Constellation,
+    DemInstance,
+    OrbitDirection,
+    Polarization,
+    RadarResolution,
+    SpeckleFilterType,
+    Tiers,
+    Timeliness,
+    View,
+)
 from swathe.model.time import TimeRange, parse_time
 
 _REGION = re.compile(r"[A-Za-z0-9_-]{0,64}")
@@ -62,19 +75,44 @@ class TimeRangeModel(WireModel):
 
 
 class DataFilter(WireModel):
-    """Which scenes of a collection are used."""
+    """Which scenes of a collection are used. `catalog.request_keys` says what becomes of the keys of some collections."""
 
     time_range: TimeRangeModel | None = None
     max_cloud_coverage: float | None = Field(default=None, ge=0, le=100)
     mosaicking_order: MosaickingOrder | None = None
+    orbit_direction: OrbitDirection | None = None
+    acquisition_mode: AcquisitionMode | None = None
+    polarization: Polarization | None = None
+    resolution: RadarResolution | None = None
+    timeliness: Timeliness | None = None
+    tiers: Tiers | None = None
+    constellation: Constellation | None = None
+    dem_instance: DemInstance | None = None
+
+
+class SpeckleFilter(WireModel):
+    """How speckle is filtered; the window is in pixels of the source."""
+
+    type: SpeckleFilterType
+    window_size_x: int | None = Field(default=None, ge=1, le=7)
+    window_size_y: int | None = Field(default=None, ge=1, le=7)
 
 
 class Processing(WireModel):
-    """How the source is sampled."""
+    """How the source is sampled, and what is to be made of it. Of the latter Swathe computes `harmonizeValues` alone."""
 
     upsampling: Resampling | None = None
     downsampling: Resampling | None = None
     harmonize_values: bool | None = None
+    back_coeff: BackCoeff | None = None
+    orthorectify: bool | None = None
+    dem_instance: DemInstance | None = None
+    radiometric_terrain_oversampling: float | None = Field(default=None, ge=1, le=4)
+    speckle_filter: SpeckleFilter | None = None
+    egm: bool | None = None
+    clamp_negative: bool | None = None
+    view: View | None = None
+    min_qa: int | None = Field(default=None, ge=0, le=100)
 
 
 class DataSource(WireModel):

@@ -47,6 +47,9 @@ class LayerStyle(WireModel):
         return _printable(value)
 
 
+_Model = type[WireModel]  # a field below is called `type`
+
+
 class LayerDefaults(WireModel):
     """The collection of a layer and its filter, as far as requests say nothing else.
 
@@ -62,6 +65,11 @@ class LayerDefaults(WireModel):
     upsampling: Resampling | None = None
     downsampling: Resampling | None = None
     time: str | None = Field(default=None, max_length=100)
+
+    def asked(self, model: _Model) -> dict[str, Any]:
+        """What it says of the keys of a model beside the fields above, unchecked."""
+        keys = {field.alias for field in model.model_fields.values()}
+        return {key: value for key, value in (self.model_extra or {}).items() if key in keys}
 
     @model_validator(mode="before")
     @classmethod

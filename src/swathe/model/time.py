@@ -39,6 +39,9 @@ class TimeRange:
         return {"from": format_time(self.start), "to": format_time(self.end)}
 
 
+ALWAYS = TimeRange(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
 @dataclass(frozen=True)
 class Duration:
     """An ISO 8601 duration: calendar months, and days or seconds beside them."""

@@ -13,11 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 import shapely
+from pydantic import ValidationError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from swathe.jobs.pictures import Colour, Look
-from swathe.model.common import DataSource, MosaickingOrder, Resampling
+from swathe.model.common import DataFilter, DataSource, MosaickingOrder, Processing, Resampling
 from swathe.model.crs import WGS84, parse_epsg
 from swathe.model.errors import RequestInvalid
 from swathe.model.layer_time import parse_span
@@ -25,6 +26,7 @@ from swathe.model.layers import LayerBody, LayerStyle
 from swathe.model.process import Bounds, ProcessRequest
 from swathe.model.process_output import JPEG, PNG, TIFF
 from swathe.model.time import TimeRange
+from swathe.model.validation import explain_validation
 from swathe.server.ogc_errors import MapFault, Parameters
 
 FORMATS = (PNG, JPEG, TIFF)
@@ -170,20 +172,24 @@ def to_process_request(
     """What the Process API would be asked for the same picture; `span` is the time that is meant."""
     defaults = layer.datasource_defaults
     cloudy = defaults.max_cloud_coverage if which.max_cloud_coverage is None else which.max_cloud_coverage
-    source = DataSource.model_validate(
-        {
-            "type": layer.collection,
-            "dataFilter": {
-                "timeRange": {"from": span.start.isoformat(), "to": span.end.isoformat()},
-                "maxCloudCoverage": cloudy,
-                "mosaickingOrder": which.order or defaults.mosaicking_order,
-            },
-            "processing": {
-                "upsampling": which.upsampling or defaults.upsampling,
-                "downsampling": which.downsampling or defaults.downsampling,
-            },
-        }
-    )
+    told = {
+        "type": layer.collection,
+        "dataFilter": {
+            **defaults.asked(DataFilter),
+            "timeRange": {"from": span.start.isoformat(), "to": span.end.isoformat()},
+            "maxCloudCoverage": cloudy,
+            "mosaickingOrder": which.order or defaults.mosaicking_order,
+        },
+        "processing": {
+            **defaults.asked(Processing),
+            "upsampling": which.upsampling or defaults.upsampling,
+            "downsampling": which.downsampling or defaults.downsampling,
+        },
+    }
+    try:
+        source = DataSource.model_validate(told)
+    except ValidationError as error:  # a saved layer may say anything
+        raise explain_validation(error) from None
     bounds: dict[str, Any] = {
         "bbox": area.box,
         "properties": {"crs": f"http://www.opengis.net/def/crs/EPSG/0/{area.epsg}"},
