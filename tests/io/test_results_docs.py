@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 import shapely
 from pyarrow import dataset, parquet
+from typer.testing import CliRunner
 
+from swathe.cli.main import make_app
+from swathe.client import BatchStatisticalResults
+from swathe.client.locations import DocumentLocation, find_address
 from swathe.engine.values import Analysis, Table, UnitPlan
 from swathe.jobs.local import FolderDelivery
 from swathe.model.time import TimeRange
@@ -89,6 +94,66 @@ def test_a_map_by_geopandas(place: Path) -> None:
     assert names["table"].crs == "EPSG:32633"
     one = run("import geopandas, pandas\n" + example('["part"]'))["one"]
     assert one["mean"].tolist() == [2 + day / 100 for day in range(40)]
+
+
+def test_tables_and_pictures_and_files_by_the_client(place: Path) -> None:
+    pytest.importorskip("xvec")
+    import geopandas
+    import matplotlib
+
+    matplotlib.use("Agg")
+    words = (
+        "from_address",
+        "one = results.to_dataframe",
+        "to_xarray(statistics",
+        "import xvec",
+        "plot_series",
+        "export(",
+    )
+    names = run("\n".join(example(word) for word in words))
+    assert len(names["frame"]) == 6 * 40
+    assert names["one"]["mean"].tolist() == [2 + day / 100 for day in range(9, 31)]
+    assert (names["fields"].crs, len(names["fields"])) == ("EPSG:4326", 6)
+    assert names["near"]["feature"].values.tolist() == [1, 2]
+    assert [text.get_text() for text in names["ax"].get_legend().get_texts()] == ["field 2", "field 3"]
+    matplotlib.pyplot.close("all")
+    assert Path("series.png").read_bytes().startswith(b"\x89PNG")
+    layer = geopandas.read_file("parcels-ndvi.gpkg", layer="features")
+    assert sorted(layer["data_mean_20240102"]) == [key + 0.01 for key in range(1, 7)]
+    assert {file.name for file in place.glob("*.*") if file.suffix in (".csv", ".parquet")} == {
+        "statistics.csv", "means.parquet",
+    }  # fmt: skip
+
+
+def test_the_client_reads_the_part_of_a_feature_alone(place: Path) -> None:
+    pytest.importorskip("pandas")
+    read: list[str] = []
+
+    class Watched(DocumentLocation):
+        def read_range(self, key: str, start: int, end: int) -> bytes:
+            read.append(key)
+            return super().read_range(key, start, end)
+
+    found = find_address(place / "out")
+    results = BatchStatisticalResults(Watched(found.store, found.template, found.root, found.shared))
+    assert results.to_dataframe(["field 4"], columns=["mean"])["mean"].tolist() == [4 + day / 100 for day in range(40)]
+    # Of the first part, what columns there are.
+    assert set(read) == {"geometry.parquet", "statistics/part-00000.parquet", "statistics/part-00001.parquet"}
+    read.clear()
+    assert len(results.to_dataframe(3, columns=["mean"])) == 40
+    assert set(read) == {"geometry.parquet", "statistics/part-00000.parquet"}
+
+
+def test_tables_and_pictures_and_files_by_the_command(place: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text("utf-8")
+    lines = [line.split(" ", 1)[1] for line in re.findall(r"^    (swathe results .*)$", page, re.MULTILINE)]
+    here = [shlex.split(line) for line in lines if " out " in f"{line} "]
+    assert len(here) == 8
+    for words in here:
+        done = CliRunner().invoke(make_app(), words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    made = {file.name for file in place.iterdir() if file.is_file()}
+    assert {"series.png", "seasons.pdf", "map.svg", "statistics.csv", "means.parquet", "parcels-ndvi.gpkg"} <= made
 
 
 def test_failures_by_sqlite(place: Path) -> None:

@@ -23,7 +23,9 @@ from swathe.client.exceptions import (
     RequestFailed,
     ServiceUnavailable,
     WaitTimeout,
+    WrongArgument,
 )
+from swathe.client.extras import LibraryMissing
 from swathe.client.frame import to_dataframe
 from swathe.client.process import BatchProcessClient, BatchProcessRequest, BatchProcessRequestType
 from swathe.client.results import BatchStatisticalResults
@@ -51,6 +53,7 @@ __all__ = [
     "JobFailed",
     "JobNotStarted",
     "JobStopped",
+    "LibraryMissing",
     "Pace",
     "RateLimited",
     "RequestFailed",
@@ -62,6 +65,7 @@ __all__ = [
     "Session",
     "StoppedStatusReason",
     "WaitTimeout",
+    "WrongArgument",
     "s3_specification",
     "to_dataframe",
 ]

@@ -9,6 +9,10 @@ class ClientError(SwatheError):
     """The client could not do what it was asked to."""
 
 
+class WrongArgument(ClientError, ValueError):
+    """An argument is none that can be used; the message says what can."""
+
+
 class ConfigInvalid(ClientError):
     """The client's configuration cannot be used as it is."""
 

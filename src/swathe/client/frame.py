@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from swathe.client.extras import load
 from swathe.client.types import JsonDict
 
 _KEYS = ("feature_id", "identifier", "interval_from", "interval_to", "output", "band")
@@ -32,11 +33,7 @@ def to_dataframe(documents: Iterable[JsonDict]) -> Any:
     Raises:
         ImportError: pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError('a table needs pandas: pip install "swathe[dataframe]"') from error
-
+    pd = load("pandas", "a table")
     columns: dict[str, list[Any]] = {name: [] for name in (*_KEYS, *_NUMBERS, *_COUNTS, "error")}
     count = 0
     for document in documents:
@@ -47,7 +44,7 @@ def to_dataframe(documents: Iterable[JsonDict]) -> Any:
             count += 1
             for name, values in columns.items():
                 values.append(row.get(name))
-    order = _column_order(columns)
+    order = column_order(columns)
     frame = pd.DataFrame({name: _typed_column(pd, name, columns[name]) for name in order}, columns=order)
     ids = columns["feature_id"]
     if all(isinstance(one, int) for one in ids):
@@ -109,7 +106,8 @@ def _error_text(error: Any) -> str:
     return str(error)
 
 
-def _column_order(columns: Iterable[str]) -> list[str]:
+def column_order(columns: Iterable[str]) -> list[str]:
+    """The columns of a tidy frame in their order: keys, statistics, percentiles as numbers, the rest, `error`."""
     known = (*_KEYS, *_NUMBERS, *_COUNTS)
     others = [name for name in columns if name not in (*known, "histogram", "error")]
     percentiles = sorted(
@@ -117,6 +115,11 @@ def _column_order(columns: Iterable[str]) -> list[str]:
     )
     rest = [name for name in others if name not in percentiles]
     return [*known, *percentiles, *rest, *(["histogram"] if "histogram" in columns else []), "error"]
+
+
+def is_percentile(name: str) -> bool:
+    """Whether a column holds a percentile, as `p50.0` does."""
+    return _percent(name) is not None
 
 
 def _percent(name: str) -> float | None:
@@ -131,6 +134,8 @@ def _typed_column(pd: Any, name: str, values: list[Any]) -> Any:
         return pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
     if name in _COUNTS:
         return pd.array(values, dtype="Int64")
-    if name in _NUMBERS or _percent(name) is not None:
+    if name in (*_NUMBERS, "weightSum") or _percent(name) is not None:
         return pd.array([math.nan if value is None else float(value) for value in values], dtype="float64")
+    if name in (*_KEYS, "error") and any(isinstance(one, str) for one in values):
+        return pd.Series(values)  # pandas' own type of texts
     return pd.Series(values, dtype="object")

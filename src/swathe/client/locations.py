@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,63 @@ _LIST_CHUNK = 1000
 # The hosted service means its own region where a bucket's is not given.
 _HOSTED_REGION = "eu-central-1"
 _RETRIES = 4
+_WHOLE_ANSWER = "non-partial response"
 
 
 @dataclass(frozen=True)
 class DocumentLocation:
     """A store and the template of the documents' keys in it.
 
-    `template` holds `<ID>`, `<IDENTIFIER>` or both; `root` is how the store is called in messages.
+    `template` holds `<ID>`, `<IDENTIFIER>` or both; `root` is how the store is called in messages; `shared` is the folder
+    in the store with what concerns all features, None for that of the documents.
     """
 
     store: S3Store | LocalStore
     template: str
     root: str
+    shared: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the data set and the polygons are, if there are any."""
+        return self.template[: self.template.index("<")].rpartition("/")[0] if self.shared is None else self.shared
+
+    def list_folder(self, name: str) -> list[tuple[str, int]]:
+        """Keys in a folder beside the documents, and their sizes in bytes; none where there is no such folder."""
+        place = f"{self.folder}/{name}".strip("/")
+        try:
+            chunks = obstore.list(self.store, prefix=place or None, chunk_size=_LIST_CHUNK)
+            return sorted((entry["path"], entry["size"]) for chunk in chunks for entry in chunk)
+        except FileNotFoundError:
+            return []
+        except (BaseError, OSError) as error:
+            if isinstance(self._explain(error, place), ObjectNotFound):
+                return []
+            raise self._explain(error, place) from error
+
+    def size_of(self, name: str) -> int | None:
+        """The size in bytes of a file beside the documents, None where there is none."""
+        key = self.key_beside(name)
+        try:
+            return int(obstore.head(self.store, key)["size"])
+        except (BaseError, OSError) as error:
+            explained = self._explain(error, key)
+            if isinstance(explained, ObjectNotFound):
+                return None
+            raise explained from error
+
+    def key_beside(self, name: str) -> str:
+        """The key of a file beside the documents."""
+        return f"{self.folder}/{name}".lstrip("/")
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes of an object; raises as `read` does."""
+        try:
+            return bytes(obstore.get_range(self.store, key, start=start, end=end))
+        except (BaseError, OSError) as error:
+            if _WHOLE_ANSWER in str(error):  # some stores know no ranges
+                return self.read(key)[start:end]
+            raise self._explain(error, key) from error
 
     def key_of(self, feature_id: int | str) -> str | None:
         """The key of a feature's document, None where the id alone does not tell it."""
@@ -124,16 +169,56 @@ def find_location(
     template = _document_template(url, request_id)
     scheme, separator, rest = template.partition("://")
     if not separator or scheme == "file":
-        return _open_folder(template if not separator else rest)
+        path = template if not separator else rest
+        shared = _shared_folder(url, request_id)
+        return _open_folder(path, shared if not separator else shared.partition("://")[2])
     if scheme != "s3":
         raise StorageError(f"results at {scheme}:// cannot be read from here; copy them and pass `folder=`")
     bucket, _, key_template = rest.partition("/")
     if not bucket or {".", ".."} & set(rest.split("/")):
         raise StorageError(f"'{url}' is no S3 URL of the form s3://bucket/key")
+    shared = _shared_folder(url, request_id).partition("://")[2].partition("/")[2]
     if local_root is not None:
-        return DocumentLocation(_local_store(Path(local_root) / bucket), key_template, str(Path(local_root) / bucket))
+        place = Path(local_root) / bucket
+        return DocumentLocation(_local_store(place), key_template, str(place), shared)
     store = _s3_store(bucket, own=own, given=given, config=config, endpoint_url=endpoint_url)
-    return DocumentLocation(store, key_template, f"s3://{bucket}")
+    return DocumentLocation(store, key_template, f"s3://{bucket}", shared)
+
+
+def find_address(
+    address: str | os.PathLike[str],
+    *,
+    access: AccessSpecification | None = None,
+    config: Any = None,
+    endpoint_url: str | None = None,
+    local_root: str | os.PathLike[str] | None = None,
+) -> DocumentLocation:
+    """The folder of a job's results by its address: `s3://bucket/folder`, `file:///folder` or a path.
+
+    Args:
+        address: of the folder that has the documents, the data set or both; or with `<ID>` and `<IDENTIFIER>`.
+        access: has credentials; its URL does not count.
+        config: has AWS keys, perhaps.
+        endpoint_url: of an S3 other than Amazon's.
+        local_root: folder in which each bucket is a folder.
+
+    Raises:
+        StorageError: it is nothing that can be read from here.
+        ObjectNotFound: the folder is not there.
+    """
+    text = os.fspath(address).rstrip("/") or "/"
+    if not _PLACEHOLDER.search(text):
+        text = f"{text.rstrip('/')}/<ID>.json"
+    place = find_location(
+        {"s3": {"url": text}},
+        "",
+        access=access,
+        config=config,
+        endpoint_url=endpoint_url,
+        local_root=local_root,
+    )
+    # An address names the folder itself: there is no request in it.
+    return replace(place, shared=None)
 
 
 def _document_template(url: str, request_id: str) -> str:
@@ -142,6 +227,16 @@ def _document_template(url: str, request_id: str) -> str:
     if _PLACEHOLDER.search(template):
         return template
     return f"{template.rstrip('/')}/{request_id}/<ID>.json"
+
+
+def _shared_folder(url: str, request_id: str) -> str:
+    """The URL of the folder with what concerns all features: that of all documents, one for each request."""
+    if not _PLACEHOLDER.search(url):
+        return _document_template(url, request_id).rpartition("/")[0]
+    shared = _PLACEHOLDER.split(url, maxsplit=1)[0].rpartition("/")[0]
+    if "<REQUEST_ID>" not in shared:
+        shared += "/<REQUEST_ID>"
+    return shared.replace("<REQUEST_ID>", request_id)
 
 
 def _key_pattern(template: str) -> re.Pattern[str]:
@@ -163,9 +258,11 @@ def _find_in_folder(folder: Path, request_id: str) -> DocumentLocation:
     return _open_folder(f"{chosen}/<ID>.json")
 
 
-def _open_folder(template: str) -> DocumentLocation:
+def _open_folder(template: str, shared: str | None = None) -> DocumentLocation:
     folder = template[: template.index("<")].rpartition("/")[0]
-    return DocumentLocation(_local_store(Path(folder or ".")), template[len(folder) :].lstrip("/"), folder or ".")
+    within = None if shared is None else shared[len(folder) :].strip("/")
+    store = _local_store(Path(folder or "."))
+    return DocumentLocation(store, template[len(folder) :].lstrip("/"), folder or ".", within)
 
 
 def _local_store(folder: Path) -> LocalStore:
