@@ -83,7 +83,7 @@ def test_an_endless_loop_ends_at_the_time_limit(host: ScriptHost, text: str) -> 
         ScriptTimeout, match=r"did not end within 0\.8 s while running (its top level|setup\(\)|evaluatePixel)"
     ):
         run(host, text)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # the limit is of processor time; other work on the machine counts here
     assert run(host, HARMLESS) == [2, 4, 6]
 
 

@@ -141,11 +141,11 @@ def test_a_link_out_of_the_buckets_is_denied_for_every_use(stores: ObjectStores,
 
 
 def test_the_deployment_may_name_files_addresses_and_objects(stores: ObjectStores, tmp_path: Path) -> None:
-    files = SourceFiles(stores)
     plain = tmp_path / "with space.txt"
     plain.write_bytes(b"0123456789")
     stores.write("s3://data/x", b"0123456789")
     with watched_site(tmp_path) as site:
+        files = SourceFiles(stores, site.url)
         for href in (str(plain), plain.as_uri(), "s3://data/x", f"{site.url}/with space.txt".replace(" ", "%20")):
             if "http" in href:  # the watched server takes paths as they are
                 (tmp_path / "with%20space.txt").write_bytes(b"0123456789")

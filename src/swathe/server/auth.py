@@ -149,7 +149,7 @@ for _paths, _endpoint, _schema in (
 
 @router.get("/oauth/tokeninfo")
 async def token_info(request: Request, authorization: Annotated[str | None, Depends(_scheme)]) -> JsonAnswer:
-    """What the access token in the Authorization header says. Raises `Unauthorized` as every other request does."""
+    """What the access token in the Authorization header says."""
     await _find_bearer(request, authorization)
     tokens: TokenIssuer = request.app.state.tokens
     return JsonAnswer(tokens.claims((authorization or "").partition(" ")[2].strip()), headers=_NOT_KEPT)

@@ -276,6 +276,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     TokenAnswer,
     RevokedAnswer,
     IntrospectionAnswer,
+    TokenInfo,
     OAuthRefusal,
     Keys,
     Issuer,
