@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,3 +25,10 @@ def server_parts(command: str) -> Iterator[None]:
             f"`swathe {command}` needs parts that are not installed (no module {error.name});"
             ' install them with: pip install "swathe[server]"'
         ) from None
+
+
+def forget_main() -> None:
+    """Keeps spawned processes from importing the command line again, which they do not need."""
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)

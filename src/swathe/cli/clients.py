@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swathe.cli import server_parts
+from swathe.cli import completion, server_parts
 from swathe.model.errors import NotFound, RequestInvalid
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.")]
 Config = Annotated[Path | None, typer.Option("--config", help="The server's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+ClientId = Annotated[str, typer.Argument(help="The client's id.", autocompletion=completion.client_ids)]
 _ONCE = "The secret is not kept and cannot be shown again."
 
 
@@ -46,7 +47,7 @@ def create(
     json_: AsJson = False,
 ) -> None:
     """Make a client. Its secret is shown this once."""
-    client, secret = _open(home, config).create(name, project_id=_project(project), scopes=scope or ())
+    client, secret = _make(home, config).create(name, project_id=_project(project), scopes=scope or ())
     if json_:
         typer.echo(json.dumps({"client_id": client.id, "client_secret": secret}))
         return
@@ -60,7 +61,7 @@ def create(
 
 def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> None:
     """List the clients."""
-    clients = _open(home, config).list()
+    clients = open_clients(home, config).list()
     if json_:
         rows = [
             {
@@ -74,28 +75,28 @@ def list_clients(home: Home, config: Config = None, json_: AsJson = False) -> No
         ]
         typer.echo(json.dumps(rows))
         return
+    if not clients:
+        typer.echo("There is no client; `swathe client create NAME` makes one.")
     for client in clients:
         scopes = f"  [{' '.join(client.scopes)}]" if client.scopes else ""
         typer.echo(f"{client.id}  project {client.project_id}  {client.created:%Y-%m-%d %H:%M}  {client.name}{scopes}")
 
 
-def delete(
-    client_id: Annotated[str, typer.Argument(help="The client's id.")], home: Home, config: Config = None
-) -> None:
+def delete(client_id: ClientId, home: Home, config: Config = None) -> None:
     """Delete a client. Its tokens are refused at once; its requests stay."""
-    if not _open(home, config).delete(client_id):
+    if not open_clients(home, config).delete(client_id):
         raise NotFound(f"There is no client {client_id}")
     typer.echo(f"deleted {client_id}")
 
 
 def secret_(
-    client_id: Annotated[str, typer.Argument(help="The client's id.")],
+    client_id: ClientId,
     home: Home,
     config: Config = None,
     json_: AsJson = False,
 ) -> None:
     """Give a client a new secret, shown this once. The one before and the tokens it got are refused at once."""
-    secret = _open(home, config).renew_secret(client_id)
+    secret = open_clients(home, config).renew_secret(client_id)
     if secret is None:
         raise NotFound(f"There is no client {client_id}")
     if json_:
@@ -106,7 +107,21 @@ def secret_(
     typer.echo(_ONCE)
 
 
-def _open(home: Path, config: Path | None) -> ClientStore:
+def open_clients(home: Path, config: Path | None) -> ClientStore:
+    """The clients of a job store that is there.
+
+    Raises:
+        SettingsInvalid: there is none.
+    """
+    with server_parts("client"):
+        from swathe.cli.job_desks import open_store
+        from swathe.jobs.clients import ClientStore
+
+    return ClientStore(open_store(home, config).database)
+
+
+def _make(home: Path, config: Path | None) -> ClientStore:
+    """The clients of a job store that is made if need be: a client may be there before the server."""
     with server_parts("client"):
         from swathe.jobs.clients import ClientStore
         from swathe.jobs.database import open_database

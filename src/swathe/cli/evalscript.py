@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swathe.cli import server_parts
+from swathe.cli import completion, server_parts
 from swathe.model.errors import BandMissing, ScriptError, SettingsInvalid
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check(
             "--collection",
             metavar="TYPE",
             help="Check bands and units against this collection; once for each input of the script.",
+            autocompletion=completion.shipped_collections,
         ),
     ] = None,
     statistics: Annotated[

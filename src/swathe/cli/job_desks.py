@@ -1,6 +1,6 @@
 """Where the commands on jobs get them: the job store itself, for operators, or a server by HTTP, for its users.
 
-Both give jobs and lines of logs as the server's answers have them.
+Both give jobs and lines of logs as the server's answers have them, and of which kind a job is.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import merge
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -23,14 +25,14 @@ Answer = dict[str, Any]
 ACTIONS = ("analyse", "start", "stop")
 _PAGE = 100
 _LOG_LINES = 1000
-_BATCH = "/api/v1/statistics/batch"
+_PATHS = {"statistics": "/api/v1/statistics/batch", "process": "/api/v2/batch/process"}
 
 
 class JobDesk(Protocol):
     """Looks at jobs and acts on them."""
 
-    def jobs(self, search: str | None) -> Iterator[Answer]:
-        """Jobs, the newest first."""
+    def jobs(self, search: str | None, kind: str | None = None) -> Iterator[Answer]:
+        """Jobs, the newest first; without a kind, those of the batch services that the desk knows."""
         ...
 
     def job(self, prefix: str) -> Answer:
@@ -52,13 +54,13 @@ class StoreDesk:
     def __init__(self, store: JobStore) -> None:
         self._store = store
 
-    def jobs(self, search: str | None) -> Iterator[Answer]:
+    def jobs(self, search: str | None, kind: str | None = None) -> Iterator[Answer]:
         from swathe.jobs.listing import list_jobs
 
-        token = None
+        database, token = self._store.database, None
         while True:
             with _told():
-                page = list_jobs(self._store.database, count=_PAGE, sort="created:desc", search=search, token=token)
+                page = list_jobs(database, kind=kind, count=_PAGE, sort="created:desc", search=search, token=token)
             yield from map(_answer, page.jobs)
             if (token := page.next_token) is None:
                 return
@@ -81,23 +83,29 @@ class StoreDesk:
 
 
 class HttpDesk:
-    """A server's jobs of the client's project."""
+    """A server's jobs of the client's project: those of both batch services, as this server's answers have them.
+
+    What a service of another make leaves out, as the hosted one does progress and logs, is left out here.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._place = f"{session.base_url}{_BATCH}"
+        self._base = session.base_url
+        self._kinds: dict[str, str] = {}
 
     @classmethod
     def open(cls, url: str, client_id: str | None, client_secret: str | None) -> HttpDesk:
         """A connection to the server at `url`.
 
         Raises:
-            SettingsInvalid: id or secret are missing.
+            SettingsInvalid: id or secret are missing, or the address is none.
         """
         if not client_id or not client_secret:
             raise SettingsInvalid(
                 "--url needs a client: --client-id and --client-secret, or SWATHE_CLIENT_ID and SWATHE_CLIENT_SECRET"
             )
+        if not url.startswith(("http://", "https://")):
+            raise SettingsInvalid(f"--url is a server's address, such as https://swathe.example.org, not '{url}'")
         from swathe.client.config import SHConfig
         from swathe.client.session import Session
 
@@ -112,35 +120,74 @@ class HttpDesk:
         )
         return cls(Session(config))
 
-    def jobs(self, search: str | None) -> Iterator[Answer]:
+    def jobs(self, search: str | None, kind: str | None = None) -> Iterator[Answer]:
+        if kind is not None and kind not in _PATHS:
+            raise SettingsInvalid(
+                f"--url lists jobs of the kinds {' and '.join(_PATHS)}; others need --home or --config"
+            )
+        lists = [self._list(one, search) for one in _PATHS if kind in (None, one)]
+        return merge(*lists, key=lambda job: str(job["created"]), reverse=True)
+
+    def job(self, prefix: str) -> Answer:
+        try:
+            job_id = str(uuid.UUID(prefix))
+        except ValueError:
+            found = [(job["id"], job["kind"]) for job in self.jobs(prefix) if job["id"].startswith(prefix.lower())]
+            if not found:
+                raise NotFound(f"There is no request {prefix}") from None
+            if len(found) > 1:
+                first, second = found[0][0], found[1][0]
+                raise RequestInvalid(f"Several requests begin with '{prefix}', as {first} and {second}") from None
+            job_id, kind = found[0]
+            self._kinds[job_id] = kind
+        return self._get(job_id)
+
+    def act(self, job_id: str, action: str) -> None:
+        self._session.request("POST", f"{self._place(job_id)}/{action}")
+
+    def log(self, job_id: str, after: int) -> list[Answer]:
+        address = f"{self._place(job_id)}/log?after={after}&count={_LOG_LINES}"
+        page = self._found(address)
+        lines: list[Answer] = page["data"] if page is not None else []
+        return lines
+
+    def _list(self, kind: str, search: str | None) -> Iterator[Answer]:
         token: str | None = None
         while True:
             query = {"count": _PAGE, "sort": "created:desc", "search": search, "viewtoken": token}
             asked = urlencode({name: value for name, value in query.items() if value is not None})
-            page = self._session.request_dict("GET", f"{self._place}?{asked}")
-            yield from page["data"]
+            page = self._session.request_dict("GET", f"{self._base}{_PATHS[kind]}?{asked}")
+            for job in page["data"]:
+                yield job | {"kind": kind}
             if (token := page["links"].get("nextToken")) is None:
                 return
 
-    def job(self, prefix: str) -> Answer:
+    def _get(self, job_id: str) -> Answer:
+        kinds = (self._kinds[job_id],) if job_id in self._kinds else tuple(_PATHS)
+        for kind in kinds:
+            place = f"{self._base}{_PATHS[kind]}/{job_id}"
+            if (job := self._found(place)) is None:
+                continue
+            self._kinds[job_id] = kind
+            # the provider's task tells less than this server's status, which has progress, plan and notes
+            more = (self._found(f"{place}/status") or {}) if kind == "process" else {}
+            return {**job, **more, "kind": kind}
+        raise NotFound(f"There is no request {job_id}")
+
+    def _found(self, address: str) -> Answer | None:
+        from swathe.client.exceptions import RequestFailed
+
         try:
-            prefix = str(uuid.UUID(prefix))
-        except ValueError:
-            found = [job["id"] for job in self.jobs(prefix) if job["id"].startswith(prefix.lower())]
-            if not found:
-                raise NotFound(f"There is no request {prefix}") from None
-            if len(found) > 1:
-                raise RequestInvalid(f"Several requests begin with '{prefix}', as {found[0]} and {found[1]}") from None
-            prefix = found[0]
-        return self._session.request_dict("GET", f"{self._place}/{prefix}")
+            return self._session.request_dict("GET", address)
+        except RequestFailed as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
 
-    def act(self, job_id: str, action: str) -> None:
-        self._session.request("POST", f"{self._place}/{job_id}/{action}")
-
-    def log(self, job_id: str, after: int) -> list[Answer]:
-        page = self._session.request_dict("GET", f"{self._place}/{job_id}/log?after={after}&count={_LOG_LINES}")
-        lines: list[Answer] = page["data"]
-        return lines
+    def _place(self, job_id: str) -> str:
+        if job_id not in self._kinds:
+            self._get(job_id)
+        return f"{self._base}{_PATHS[self._kinds[job_id]]}/{job_id}"
 
 
 def open_desk(
@@ -183,7 +230,7 @@ def open_store(home: Path | None, config: Path | None) -> JobStore:
 def _answer(job: Any) -> Answer:
     from swathe.server.answers import job_answer
 
-    return job_answer(job)
+    return job_answer(job) | {"kind": job.kind}
 
 
 @contextmanager

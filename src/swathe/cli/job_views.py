@@ -40,7 +40,9 @@ def jobs_table(jobs: Iterable[Answer], width: int) -> Table:
 
     is_wide = width >= _WIDE
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    names = ("id", "status", "progress", "features", "PU", "created", *(("description",) if is_wide else ()))
+    jobs = list(jobs)
+    kinds = ("kind",) if len({job.get("kind") for job in jobs}) > 1 else ()
+    names = ("id", *kinds, "status", "progress", "features", "PU", "created", *(("description",) if is_wide else ()))
     for name in names:
         table.add_column(name, justify="right" if name in ("features", "PU") else "left", no_wrap=True)
     for job in jobs:
@@ -48,15 +50,16 @@ def jobs_table(jobs: Iterable[Answer], width: int) -> Table:
         is_begun = job["status"] not in ("CREATED", "ANALYSING", "ANALYSIS_DONE")
         cells = [
             job["id"][:8],
+            *(job[name] for name in kinds),
             _status(job),
             _bar(percent, _BAR if is_wide else 0) if is_begun else Text(""),
             _features(job),
-            f"{job['costPU']:,.1f}",
+            f"{_cost(job):,.1f}",
             _moment(job["created"])[:16] + "Z",
         ]
         if is_wide:
             description = " ".join((job["request"].get("description") or "").split())
-            cells.append(Text(_cut(description, width - _OTHERS)))
+            cells.append(Text(_cut(description, width - _OTHERS - (12 if kinds else 0))))
         table.add_row(*cells)
     return table
 
@@ -75,17 +78,23 @@ def show_job(console: Console, job: Answer) -> None:
         more = f", about {seconds_text(left)} left" if left is not None else ""
         rows.append(("progress", _bar(float(job["completionPercentage"]), _BAR, more)))
     if "progress" in job:
-        rows.append(("features", _long_features(job)))
-    rows.append(("spent", f"{job['costPU']:,.2f} PU"))
+        rows.append((_counted(job), _long_features(job)))
+    rows.append(("spent", f"{_cost(job):,.2f} PU"))
     rows.append(("created", _moment(job["created"])))
-    rows.append(("last change", _moment(job["lastUpdated"])))
-    rows.append(("project", job["projectId"]))
+    if changed := job.get("lastUpdated"):
+        rows.append(("last change", _moment(changed)))
+    rows.append(("kind", job.get("kind", "")))
+    rows.append(("project", job.get("projectId", "")))
     rows.append(("features from", Text(_place(job, "input", "features", "s3", "url"))))
-    rows.append(("results to", Text(_place(job, "output", "s3", "url"))))
+    if (grid := job["request"].get("input", {}).get("id")) is not None:
+        rows.append(("tiles of", f"grid {grid} at {job['request']['input'].get('resolution', '?')}"))
+    delivery = _place(job, "output", "s3", "url") or _place(job, "output", "delivery", "s3", "url")
+    rows.append(("results to", Text(delivery)))
     if error := job.get("error"):
         rows.append(("reason", Text(error, style="red" if job["status"] == "FAILED" else "yellow")))
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), value)
+        if value:
+            table.add_row(Text(name, style="dim"), value)
     if plan := job.get("plan"):
         table.add_row("", "")
         for name, text in plan_lines(plan):
@@ -183,9 +192,14 @@ def _more(job: Answer) -> str:
         parts.append("nobody has started it")
     elif job["status"] == "ANALYSIS_DONE":
         parts.append("analysed; nobody has started it")
-    if job["costPU"]:
-        parts.append(f"{job['costPU']:,.1f} PU")
+    if _cost(job):
+        parts.append(f"{_cost(job):,.1f} PU")
     return ", ".join(parts)
+
+
+def _cost(job: Answer) -> float:
+    """Processing units so far; a service that does not say has taken none."""
+    return float(job.get("costPU") or 0.0)
 
 
 def _cut(text: str, width: int) -> str:
@@ -226,8 +240,12 @@ def _features(job: Answer) -> Text:
 
 def _long_features(job: Answer) -> str:
     progress = job["progress"]
-    text = f"{progress['featuresDone']:,} of {progress['features']:,} features done"
+    text = f"{progress['featuresDone']:,} of {progress['features']:,} {_counted(job)} done"
     return text + (f", {progress['featuresFailed']:,} failed" if progress["featuresFailed"] else "")
+
+
+def _counted(job: Answer) -> str:
+    return "images" if job.get("kind") == "process" else "features"
 
 
 def _moment(text: str) -> str:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import typer
 
+from swathe.cli import completion
 from swathe.cli.job_desks import JobDesk, open_desk
 from swathe.cli.job_views import ENDS, jobs_table, log_text, show_job, watching
 from swathe.model.errors import SwatheError
@@ -22,7 +23,6 @@ _PATIENCE_S = 300.0
 _PAUSE_S = 1.0
 P = ParamSpec("P")
 T = TypeVar("T")
-_LEVELS = ("info", "warning", "error")
 
 Home = Annotated[Path | None, typer.Option("--home", help="A server's folder.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A server's configuration file.")]
@@ -33,8 +33,13 @@ ClientSecret = Annotated[
     typer.Option("--client-secret", help="For --url; better in the variable.", envvar="SWATHE_CLIENT_SECRET"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A request's id, or how it begins.")]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Requests' ids, or how they begin.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="A request's id, or how it begins.", autocompletion=completion.job_ids)
+]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(metavar="ID...", help="Requests' ids, or how they begin.", autocompletion=completion.job_ids),
+]
 Interval = Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")]
 
 
@@ -61,15 +66,22 @@ def list_(
     url: Url = None,
     client_id: ClientId = None,
     client_secret: ClientSecret = None,
-    status: Annotated[list[str] | None, typer.Option("--status", help="Only these, as PROCESSING.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Only these, as PROCESSING.", autocompletion=completion.statuses),
+    ] = None,
     search: Annotated[str | None, typer.Option("--search", help="In id, description and status.")] = None,
+    kind: Annotated[
+        Literal["statistics", "process", "async"] | None,
+        typer.Option("--kind", help="Only this; async, which is not listed otherwise, are requests of Async Process."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
     json_: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""
     desk = open_desk(home, config, url, client_id, client_secret)
     wanted = {text.upper() for text in status or ()}
-    jobs = (job for job in desk.jobs(search) if not wanted or job["status"] in wanted)
+    jobs = (job for job in desk.jobs(search, kind) if not wanted or job["status"] in wanted)
     found = list(islice(jobs, limit + 1))
     if json_:
         typer.echo(json.dumps(found[:limit]))
@@ -172,15 +184,18 @@ def logs(
     url: Url = None,
     client_id: ClientId = None,
     client_secret: ClientSecret = None,
-    level: Annotated[str, typer.Option("--level", help="From this on: info, warning or error.")] = "info",
+    level: Annotated[
+        str,
+        typer.Option("--level", help="From this on: info, warning or error.", autocompletion=completion.levels),
+    ] = "info",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
     interval: Interval = 1.0,
     json_: Annotated[bool, typer.Option("--json", help="A line of JSON for each.")] = False,
 ) -> None:
     """Show what happened to a job, unit by unit."""
-    if level not in _LEVELS:
-        raise typer.BadParameter(f"--level is one of {', '.join(_LEVELS)}, not {level}")
-    wanted = _LEVELS[_LEVELS.index(level) :]
+    if level not in completion.LEVELS:
+        raise typer.BadParameter(f"--level is one of {', '.join(completion.LEVELS)}, not {level}")
+    wanted = completion.LEVELS[completion.LEVELS.index(level) :]
     desk = open_desk(home, config, url, client_id, client_secret)
     found, after = desk.job(job), 0
     console = _console()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swathe.cli import server_parts
+from swathe.cli import completion, server_parts
 from swathe.model.errors import RequestInvalid
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ def register(app: typer.Typer) -> None:
 def create(
     name: Annotated[str, typer.Argument(help="The layer's name in addresses: letters, digits, - and _.")],
     home: Home,
-    collection: Annotated[str, typer.Option("--collection", help="The collection, such as sentinel-2-l2a.")],
+    collection: Annotated[
+        str,
+        typer.Option(
+            "--collection", help="The collection, such as sentinel-2-l2a.", autocompletion=completion.collections
+        ),
+    ],
     evalscript: Annotated[Path, typer.Option("--evalscript", help="The file of the evalscript.")],
     config: Config = None,
     instance: Annotated[
@@ -97,6 +102,8 @@ def list_layers(home: Home, config: Config = None, project: Project = None, json
         ]
         typer.echo(json.dumps(rows))
         return
+    if not found:
+        typer.echo("There is no layer; `swathe layer create` makes one.")
     for one, beneath in found:
         typer.echo(f"{one.id}  project {one.project_id}  {one.created:%Y-%m-%d %H:%M}  {one.body.name}")
         for layer in beneath:
@@ -127,13 +134,10 @@ def _instances(layers: Layers, database: Database, project: str | None) -> list[
 
 def _open(home: Path, config: Path | None) -> tuple[Layers, Database]:
     with server_parts("layer"):
-        from swathe.jobs.database import open_database
-        from swathe.jobs.home import Home as ServerHome
+        from swathe.cli.job_desks import open_store
         from swathe.jobs.layers import Layers
-    from swathe.settings import load_settings
 
-    url = load_settings(config).database.url
-    database = open_database(ServerHome(home).path, url.get_secret_value() if url is not None else None)
+    database = open_store(home, config).database
     return Layers(database), database
 
 

@@ -8,13 +8,16 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swathe.cli import server_parts
+from swathe.cli import forget_main, server_parts
 from swathe.model.errors import SettingsInvalid
 from swathe.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from swathe.jobs.home import Home
 
 LOG = logging.getLogger(__name__)
 
@@ -43,13 +46,13 @@ def serve(
 
     server_home = Home(home)
     server_home.lock()
-    settings = _settings(config, server_home.buckets, host=host, port=port)
+    settings = _settings(config, server_home, host=host, port=port)
     configure_logging(settings)
     if settings.storage.local_root == server_home.buckets:
         LOG.info("no storage is configured: s3://bucket/key is the file %s/bucket/key", server_home.buckets)
     app = create_app(settings, server_home)
     listener = _listen(settings.server.host, settings.server.port)
-    _forget_main()
+    forget_main()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -74,7 +77,7 @@ def serve(
         Server(uvicorn_config).run(sockets=[listener])
 
 
-def _settings(config: Path | None, buckets: Path, *, host: str | None, port: int | None) -> Settings:
+def _settings(config: Path | None, home: Home, *, host: str | None, port: int | None) -> Settings:
     """The configuration with the command line's options over it; with no storage configured, folders are buckets."""
     settings = load_settings(config)
     changes: dict[str, Any] = {}
@@ -87,7 +90,9 @@ def _settings(config: Path | None, buckets: Path, *, host: str | None, port: int
         if file is not None and not file.is_file():
             raise SettingsInvalid(f"There is no file {file}, which the configuration names for TLS")
     if not settings.storage.model_fields_set & {"endpoint_url", "region", "access_key", "local_root"}:
-        changes["storage"] = settings.storage.model_copy(update={"local_root": buckets})
+        changes["storage"] = settings.storage.model_copy(update={"local_root": home.buckets})
+    if settings.catalog.cache is None:
+        changes["catalog"] = settings.catalog.model_copy(update={"cache": home.catalog})
     return settings.model_copy(update=changes)
 
 
@@ -96,7 +101,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = (error.strerror or str(error)).partition(" (while")[0]
         raise SettingsInvalid(
             f"Cannot listen on {host}:{port}: {reason}; choose another with --host and --port"
         ) from None
@@ -106,10 +111,3 @@ def _url(settings: Settings, listener: socket.socket) -> str:
     host, port = settings.server.host, listener.getsockname()[1]
     host = f"[{host}]" if ":" in host else host
     return f"{'https' if settings.server.tls_certificate else 'http'}://{host}:{port}"
-
-
-def _forget_main() -> None:
-    """Keeps spawned processes from importing this command line again, which they do not need."""
-    main = sys.modules["__main__"]
-    main.__spec__ = None
-    main.__dict__.pop("__file__", None)

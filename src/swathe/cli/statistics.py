@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 
 from swathe.cli import server_parts
+from swathe.cli.local_jobs import (
+    interruptible,
+    read_request,
+    read_settings,
+    show_progress,
+    show_summary,
+    summary_json,
+)
 from swathe.cli.texts import plan_table, to_numbers
-from swathe.model.errors import RequestInvalid, SettingsInvalid
+from swathe.model.errors import RequestInvalid
 from swathe.model.validation import explain_validation
-from swathe.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from swathe.engine.values import Analysis
     from swathe.jobs.local import LocalSummary
-
-_FAILURES_SHOWN = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -65,11 +65,10 @@ def statistics(
         from swathe.jobs.local import plan_local, run_local
         from swathe.model.statistical import StatisticsRequest
 
-        settings = load_settings(config)
-        if workers is not None:
-            settings = settings.model_copy(update={"dask": settings.dask.model_copy(update={"workers": workers})})
+        asked = read_request(request)
+        settings = read_settings(config, workers)
         try:
-            body = StatisticsRequest.model_validate(read_request(request))
+            body = StatisticsRequest.model_validate(asked)
         except ValidationError as error:
             invalid = explain_validation(error)
             raise RequestInvalid(f"{request} cannot be used: {invalid.message}", invalid.parameter) from None
@@ -90,89 +89,17 @@ def statistics(
                 on_progress=progressed,
             )
     if as_json:
-        typer.echo(json.dumps(_to_json(summary, output)))
+        typer.echo(json.dumps(summary_json(summary, output)))
     else:
         from rich.console import Console
 
         console = Console()
-        _show(console, summary, output)
+        results = f"{output}/<feature id>.json"
+        show_summary(console, summary, what="features", failed="feature {}", results=results)
         if profile is not None:
             _show_profile(console, summary, profile)
     if summary.failed and not summary.done:
         raise typer.Exit(1)
-
-
-@contextmanager
-def show_progress(
-    first: str = "Looking at features and scenes", what: str = "features"
-) -> Iterator[tuple[Callable[[Analysis], None], Callable[[float], None]]]:
-    """What is told of the plan and the progress; shown where there is a terminal to show it on.
-
-    `first` is said until there is a plan, `what` are the things that are counted.
-    """
-    if not sys.stderr.isatty():
-        yield lambda analysis: None, lambda fraction: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(first, total=None)
-
-        def planned(analysis: Analysis) -> None:
-            text = f"{analysis.features:,} {what} x {analysis.scenes:,} scenes"
-            progress.update(bar, description=text, total=1.0, completed=0.0)
-
-        yield planned, lambda fraction: progress.update(bar, completed=fraction)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command as such, also where a library turns the exception into one of its own."""
-    told = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    except Exception:
-        if told:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def read_request(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsInvalid(f"The request {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsInvalid(f"The request {path} is no JSON: {error}") from None
-
-
-def _to_json(summary: LocalSummary, output: Path) -> dict[str, Any]:
-    return {
-        "features": summary.features,
-        "done": summary.done,
-        "failed": summary.failed,
-        "scenes": summary.scenes,
-        "units": summary.units,
-        "costPU": summary.cost_pu,
-        "seconds": round(summary.seconds, 3),
-        "analysisSeconds": round(summary.analysis_seconds, 3),
-        "workers": summary.workers,
-        "counters": summary.counters,
-        "failures": {str(key): reason for key, reason in summary.failures.items()},
-        "notes": list(summary.notes),
-        "output": str(output),
-    }
 
 
 def _show_plan(analysis: Analysis, workers: int, *, as_json: bool) -> None:
@@ -187,29 +114,6 @@ def _show_plan(analysis: Analysis, workers: int, *, as_json: bool) -> None:
     for note in analysis.notes:
         console.print(Text(f"note: {note}", style="yellow"))
     console.print("Nothing was computed. Without --dry-run the job runs.")
-
-
-def _show(console: Console, summary: LocalSummary, output: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    counters = summary.counters
-    table.add_row("features", f"{summary.done:,} done, {summary.failed:,} failed")
-    table.add_row("scenes", f"{summary.scenes:,}")
-    table.add_row(
-        "read", f"{int(counters.get('blocks', 0)):,} blocks, {counters.get('bytes_read', 0) / 1e6:,.1f} MB in files"
-    )
-    table.add_row("processing units", f"{summary.cost_pu:,.2f}")
-    table.add_row("time", f"{summary.seconds:,.1f} s in {summary.units:,} unit{'s' if summary.units != 1 else ''}")
-    table.add_row("results", f"{output}/<feature id>.json")
-    console.print(table)
-    for note in summary.notes:
-        console.print(Text(f"note: {note}", style="yellow"))
-    for key, reason in list(summary.failures.items())[:_FAILURES_SHOWN]:
-        console.print(Text(f"feature {key} failed: {reason}", style="red"))
-    if summary.failed > _FAILURES_SHOWN:
-        console.print(Text(f"… and {summary.failed - _FAILURES_SHOWN:,} more; each document says why", style="red"))
 
 
 _PHASES = {

@@ -3,10 +3,9 @@
 # No `from __future__ import annotations` here: dataclass-json reads the annotations of the dataclass.
 import datetime as dt
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from dataclasses_json import CatchAll, LetterCase, Undefined, dataclass_json
 
@@ -18,12 +17,10 @@ from swathe.client.base import (
     BatchUserAction,
     StoppedStatusReason,
 )
-from swathe.client.exceptions import AnswerInvalid
 from swathe.client.fields import datetime_field, enum_field, named_field
 from swathe.client.locations import find_location
 from swathe.client.results import BatchStatisticalResults
 from swathe.client.types import Json, JsonDict, remove_undefined
-from swathe.client.waiting import DEFAULT_PACE, Pace, wait_until_over
 
 
 @dataclass_json(letter_case=LetterCase.CAMEL, undefined=Undefined.INCLUDE)  # type: ignore[call-overload]
@@ -73,6 +70,7 @@ class SentinelHubBatchStatistical(BaseBatchClient[BatchStatisticalRequest]):
     Wherever a batch request is asked for, a request object, a raw payload or only an id will do.
     """
 
+    _request_type = BatchStatisticalRequest
     s3_specification = staticmethod(s3_specification)
 
     @staticmethod
@@ -134,87 +132,13 @@ class SentinelHubBatchStatistical(BaseBatchClient[BatchStatisticalRequest]):
             **kwargs,
         )
 
-    def get_request(self, batch_request: BatchStatisticalRequestType) -> BatchStatisticalRequest:
-        """The batch request as it is now."""
-        return self._parse_request(self.session.request_dict("GET", self._get_processing_url(batch_request)))
-
     def get_status(self, batch_request: BatchStatisticalRequestType) -> JsonDict:
         """Status and progress only."""
         return self.session.request_dict("GET", f"{self._get_processing_url(batch_request)}/status")
 
-    def start_analysis(self, batch_request: BatchStatisticalRequestType) -> Json:
-        """Has the features and the evalscript checked and the cost estimated."""
-        return self._call_job(batch_request, "analyse")
-
-    def start_job(self, batch_request: BatchStatisticalRequestType) -> Json:
-        """Starts the job, or goes on with a stopped one; a request that is not analysed yet is analysed first."""
-        return self._call_job(batch_request, "start")
-
     def cancel_job(self, batch_request: BatchStatisticalRequestType) -> Json:
         """Ends the job; an old name of `stop_job` that the service still has."""
         return self._call_job(batch_request, "cancel")
-
-    def stop_job(self, batch_request: BatchStatisticalRequestType) -> Json:
-        """Stops the job; it may be started again."""
-        return self._call_job(batch_request, "stop")
-
-    def iter_requests(
-        self, user_id: str | None = None, search: str | None = None, sort: str | None = None, **kwargs: Any
-    ) -> Iterator[BatchStatisticalRequest]:
-        """The account's batch requests, page after page as they are asked for.
-
-        Args:
-            user_id: only those of this user.
-            search: only those that this text finds.
-            sort: such as `created:desc`.
-            kwargs: further fields of the query, such as `count`.
-        """
-        query = remove_undefined({"userid": user_id, "search": search, "sort": sort, **kwargs})
-        token: str | None = None
-        while True:
-            page_query = urlencode(query if token is None else {**query, "viewtoken": token})
-            page = self.session.request_dict("GET", f"{self.service_url}?{page_query}")
-            entries = page.get("data")
-            if not isinstance(entries, list):
-                raise AnswerInvalid(f"GET {self.service_url}: the answer has no list 'data'")
-            for entry in entries:
-                yield self._parse_request(entry)
-            last, token = token, (page.get("links") or {}).get("nextToken")
-            # A service that repeats its token would be asked for the same page for ever.
-            if token is None or token == last or not entries:
-                return
-
-    def wait(
-        self,
-        batch_request: BatchStatisticalRequestType,
-        progress: bool = True,
-        *,
-        timeout: float | None = None,
-        analysis_timeout: float = 3600.0,
-        pace: Pace = DEFAULT_PACE,
-    ) -> BatchStatisticalRequest:
-        """Waits until the job is over and gives the final request.
-
-        Args:
-            batch_request: one that was started.
-            progress: show a progress bar.
-            timeout: seconds for all of it; None waits as long as the job runs.
-            analysis_timeout: seconds for everything before the processing, so that a job that hangs there is found out.
-            pace: how often to look.
-
-        Raises:
-            JobFailed: it ended FAILED; the message has the reason.
-            JobStopped: it is STOPPED; the message has the reason.
-            JobNotStarted: it stays CREATED, or analysed, and nobody asked it to go on.
-            WaitTimeout: it is not over in time; it may still go on.
-        """
-        return wait_until_over(
-            lambda: self.get_request(batch_request),
-            show_progress=progress,
-            timeout_s=timeout,
-            analysis_timeout_s=analysis_timeout,
-            pace=pace,
-        )
 
     def results(
         self,
@@ -254,11 +178,3 @@ class SentinelHubBatchStatistical(BaseBatchClient[BatchStatisticalRequest]):
             folder=folder,
         )
         return BatchStatisticalResults(location, feature_ids=feature_ids, concurrency=concurrency)
-
-    @staticmethod
-    def _parse_request(answer: JsonDict) -> BatchStatisticalRequest:
-        try:
-            request: BatchStatisticalRequest = BatchStatisticalRequest.from_dict(answer)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise AnswerInvalid(f"the service's batch request cannot be read: {error!r}") from error
-        return request

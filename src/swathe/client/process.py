@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from dataclasses_json import CatchAll, LetterCase, Undefined, dataclass_json
 
@@ -16,10 +16,8 @@ from swathe.client.base import (
     BatchUserAction,
     StoppedStatusReason,
 )
-from swathe.client.exceptions import AnswerInvalid
 from swathe.client.fields import datetime_field, enum_field, named_field
 from swathe.client.types import Json, JsonDict, remove_undefined
-from swathe.client.waiting import DEFAULT_PACE, Pace, wait_until_over
 
 
 def object_storage(
@@ -95,15 +93,13 @@ class BatchProcessClient(BaseBatchClient[BatchProcessRequest]):
     Wherever a batch request is asked for, a request object, a raw payload or only an id will do.
     """
 
+    _request_type = BatchProcessRequest
+    _REQUESTS = "/process"
     s3_specification = staticmethod(object_storage)
 
     @staticmethod
     def _get_service_url(base_url: str) -> str:
         return f"{base_url}/api/v2/batch"
-
-    def _get_processing_url(self, batch_request: BatchProcessRequestType | None = None) -> str:
-        url = f"{self.service_url}/process"
-        return url if batch_request is None else f"{url}/{quote(self._parse_request_id(batch_request), safe='')}"
 
     def create(
         self,
@@ -135,7 +131,7 @@ class BatchProcessClient(BaseBatchClient[BatchProcessRequest]):
             "description": description,
             **kwargs,
         }
-        answer = self.session.request_dict("POST", self._get_processing_url(), body=remove_undefined(payload))
+        answer = self.session.request_dict("POST", self._requests_url, body=remove_undefined(payload))
         return self._parse_request(answer)
 
     @staticmethod
@@ -250,94 +246,9 @@ class BatchProcessClient(BaseBatchClient[BatchProcessRequest]):
         """One tiling grid."""
         return self.session.request_dict("GET", f"{self.service_url}/tilinggrids/{quote(str(grid_id), safe='')}")
 
-    def iter_requests(
-        self, user_id: str | None = None, search: str | None = None, sort: str | None = None, **kwargs: Any
-    ) -> Iterator[BatchProcessRequest]:
-        """The account's batch requests, page after page as they are asked for.
-
-        Args:
-            user_id: only those of this user.
-            search: only those that this text finds.
-            sort: created, created:desc, status or status:desc.
-            kwargs: further fields of the query, such as `count`.
-        """
-        query = remove_undefined({"userid": user_id, "search": search, "sort": sort, **kwargs})
-        for entry in self._iter_pages(self._get_processing_url(), query):
-            yield self._parse_request(entry)
-
-    def get_request(self, batch_request: BatchProcessRequestType) -> BatchProcessRequest:
-        """The batch request as it is now."""
-        return self._parse_request(self.session.request_dict("GET", self._get_processing_url(batch_request)))
-
     def update_request(self, batch_request: BatchProcessRequestType, description: str) -> Json:
         """Gives a request that is not being processed another description; the service's answer as it is."""
         return self.session.request("PUT", self._get_processing_url(batch_request), body={"description": description})
-
-    def start_analysis(self, batch_request: BatchProcessRequestType) -> Json:
-        """Has the request checked, its tiles found and the feature manifest written."""
-        return self._call_job(batch_request, "analyse")
-
-    def start_job(self, batch_request: BatchProcessRequestType) -> Json:
-        """Starts the job, or goes on with a stopped one; a request that is not analysed yet is analysed first."""
-        return self._call_job(batch_request, "start")
-
-    def stop_job(self, batch_request: BatchProcessRequestType) -> Json:
-        """Stops the job; it may be started again."""
-        return self._call_job(batch_request, "stop")
-
-    def wait(
-        self,
-        batch_request: BatchProcessRequestType,
-        progress: bool = True,
-        *,
-        timeout: float | None = None,
-        analysis_timeout: float = 3600.0,
-        pace: Pace = DEFAULT_PACE,
-    ) -> BatchProcessRequest:
-        """Waits until the job is over and gives the final request.
-
-        Args:
-            batch_request: one that was started.
-            progress: show a progress bar.
-            timeout: seconds for all of it; None waits as long as the job runs.
-            analysis_timeout: seconds for everything before the processing.
-            pace: how often to look.
-
-        Raises:
-            JobFailed: it ended FAILED; the message has the reason.
-            JobStopped: it is STOPPED; the message has the reason.
-            JobNotStarted: it stays CREATED, or analysed, and nobody asked it to go on.
-            WaitTimeout: it is not over in time; it may still go on.
-        """
-        return wait_until_over(
-            lambda: self.get_request(batch_request),
-            show_progress=progress,
-            timeout_s=timeout,
-            analysis_timeout_s=analysis_timeout,
-            pace=pace,
-        )
-
-    def _iter_pages(self, url: str, query: JsonDict) -> Iterator[JsonDict]:
-        token: str | None = None
-        while True:
-            page_query = urlencode(query if token is None else {**query, "viewtoken": token})
-            page = self.session.request_dict("GET", f"{url}?{page_query}" if page_query else url)
-            entries = page.get("data")
-            if not isinstance(entries, list):
-                raise AnswerInvalid(f"GET {url}: the answer has no list 'data'")
-            yield from entries
-            last, token = token, (page.get("links") or {}).get("nextToken")
-            # A service that repeats its token would be asked for the same page for ever.
-            if token is None or token == last or not entries:
-                return
-
-    @staticmethod
-    def _parse_request(answer: JsonDict) -> BatchProcessRequest:
-        try:
-            request: BatchProcessRequest = BatchProcessRequest.from_dict(answer)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise AnswerInvalid(f"the service's batch request cannot be read: {error!r}") from error
-        return request
 
 
 def _process_payload(process_request: Any) -> JsonDict:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
-from swathe.client.base import BatchRequestStatus, BatchUserAction, StoppedStatusReason
 from swathe.client.exceptions import JobError, JobFailed, JobNotStarted, JobStopped, WaitTimeout
+from swathe.client.statuses import BatchRequestStatus, BatchUserAction, StoppedStatusReason
 
 _OVER = (BatchRequestStatus.DONE, BatchRequestStatus.PARTIAL)
 _BEFORE_PROCESSING = (BatchRequestStatus.CREATED, BatchRequestStatus.ANALYSING, BatchRequestStatus.ANALYSIS_DONE)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from swathe.cli.main import make_app
 from swathe.jobs.clients import ClientStore
 from swathe.jobs.database import open_database
-from swathe.model.errors import NotFound, RequestInvalid
+from swathe.model.errors import NotFound, RequestInvalid, SettingsInvalid
 
 
 @pytest.fixture
@@ -46,6 +46,10 @@ def test_new_secret_is_shown_and_works(home: Path) -> None:
 
 
 def test_what_is_not_there_is_a_sentence(home: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="There is no job store in"):
+        call(home, "list")
+    assert not home.exists()
+    call(home, "create", "me")
     with pytest.raises(NotFound, match="no client nobody"):
         call(home, "secret", "nobody")
     with pytest.raises(RequestInvalid, match="no scope 'root'; possible are admin"):

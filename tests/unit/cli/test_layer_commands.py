@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swathe.cli.main import make_app
-from swathe.model.errors import NotFound, RequestInvalid
+from swathe.model.errors import NotFound, RequestInvalid, SettingsInvalid
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_layer_is_made_listed_and_deleted(tmp_path: Path, script: Path) -> Non
     assert "NDVI  sentinel-2-l2a  Greenness" in run("layer", "list", *home)
     run("layer", "delete", name, "NDVI", *home)
     run("layer", "delete", name, *home)
-    assert run("layer", "list", *home) == ""
+    assert run("layer", "list", *home) == "There is no layer; `swathe layer create` makes one.\n"
     with pytest.raises(NotFound, match="no instance"):
         run("layer", "delete", name, *home)
 
@@ -47,6 +47,10 @@ def test_a_layer_is_made_listed_and_deleted(tmp_path: Path, script: Path) -> Non
 def test_the_project_must_be_clear(tmp_path: Path, script: Path) -> None:
     home = ("--home", tmp_path / "home")
     create = ("layer", "create", "NDVI", *home, "--collection", "c", "--evalscript", script)
+    with pytest.raises(SettingsInvalid, match="There is no job store in"):
+        run(*create)
+    made = json.loads(run("client", "create", "gone", *home, "--json"))
+    run("client", "delete", made["client_id"], *home)
     with pytest.raises(RequestInvalid, match="there is none yet"):
         run(*create)
     for name in ("one", "two"):
@@ -70,4 +74,4 @@ def test_what_cannot_be_used_is_said_before_anything_is_made(tmp_path: Path, scr
         run("layer", "create", "a b", *home, "--collection", "c", "--evalscript", script)
     with pytest.raises(RequestInvalid, match="is no time"):
         run("layer", "create", "A", *home, "--collection", "c", "--evalscript", script, "--time", "soon")
-    assert run("layer", "list", *home) == ""
+    assert run("layer", "list", *home) == "There is no layer; `swathe layer create` makes one.\n"
