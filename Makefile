@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test demo check lint clean
+.PHONY: help test demo docs check lint clean
 
 help:
 	@echo "make demo   set up, then run a Batch Statistical job over real imagery (server, S3, the sentinelhub client)"
 	@echo "make test   set up, then ruff, mypy, import rules and pytest"
+	@echo "make docs   set up, then build the documentation's site, strictly"
 	@echo "make clean  remove what these made"
 
 $(BIN)/python:
@@ -15,7 +16,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install -q --upgrade pip
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e ".[server,test,dataframe]"
+	$(BIN)/python -m pip install -q -e ".[server,test,dataframe,docs]"
 	$(BIN)/python -m compileall -q src
 	@touch $@
 
@@ -33,8 +34,12 @@ lint: $(VENV)/.test
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+docs: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --strict
+	@echo "build/site/index.html"
+
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 clean:
-	rm -rf $(VENV) .demo demo-output .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build/site .demo demo-output .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,13 +1,14 @@
-"""What the pages say is true as far as a machine can tell: blocks parse, links lead somewhere, names and defaults are real."""
+"""What the pages say is true as far as a machine can tell: links lead somewhere, names and defaults are real.
+
+Their code blocks are run by tests/docs.
+"""
 
 from __future__ import annotations
 
 import ast
-import json
 import operator
 import re
 import shlex
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ import typer.main
 from pydantic import BaseModel
 
 from swathe.cli.main import make_app
-from swathe.settings import BandSettings, CollectionSettings, Settings, load_settings
+from swathe.settings import (
+    BandSettings,
+    CollectionSettings,
+    LayerSettings,
+    Settings,
+    SourceBucketSettings,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -24,41 +31,12 @@ CONFIGURATION = ROOT / "docs/configuration.md"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_COMMAND = re.compile(r"(?:^|[\s`])(swathe (?:serve|statistics|client [a-z]+)[^`\n]*)")
+_COMMAND = re.compile(r"(?:^|[\s`])(swathe (?:serve|statistics|(?:client|layer) [a-z]+)[^`\n]*)")
 _WHERE = {operator.mul: ast.Mult, operator.pow: ast.Pow}
-
-
-def blocks(language: str) -> list[Any]:
-    return [
-        pytest.param(page, text, id=f"{page.name}-{number}")
-        for page in PAGES
-        for number, (kind, text) in enumerate(_BLOCK.findall(page.read_text("utf-8")))
-        if kind == language
-    ]
 
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-@pytest.mark.parametrize(("page", "text"), blocks("json"))
-def test_json_blocks_parse(page: Path, text: str) -> None:
-    json.loads(text)
-
-
-@pytest.mark.parametrize(("page", "text"), blocks("toml"))
-def test_toml_blocks_are_configurations_that_can_be_used(page: Path, text: str, tmp_path: Path) -> None:
-    tables = tomllib.loads(text)
-    if not tables.keys() & Settings.model_fields.keys():
-        return  # somebody else's file, such as a client's profile
-    file = tmp_path / "swathe.toml"
-    file.write_text(text, "utf-8")
-    load_settings(file, environment={})
-
-
-@pytest.mark.parametrize(("page", "text"), blocks("python"))
-def test_python_blocks_compile(page: Path, text: str) -> None:
-    compile(text, name_of(page), "exec")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -94,6 +72,8 @@ def settings_rows() -> dict[str, dict[str, list[str]]]:
 
 def sections() -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {"collections": CollectionSettings, "collections.bands.NAME": BandSettings}
+    found["layers"] = LayerSettings
+    found["storage.sources.NAME"] = SourceBucketSettings
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found[name] = field.annotation
@@ -109,7 +89,7 @@ def test_no_section_is_left_out() -> None:
     assert set(Settings.model_fields) <= set(sections())
 
 
-@pytest.mark.parametrize("section", [name for name in sections() if not name.startswith("collections")])
+@pytest.mark.parametrize("section", [name for name in sections() if not name.startswith(("collections", "layers"))])
 def test_configuration_tells_the_defaults(section: str) -> None:
     told, real = {}, {}
     for key, field in sections()[section].model_fields.items():
@@ -137,7 +117,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for line in _COMMAND.findall(text):
         words = shlex.split(line.split(" #")[0].replace("'", " "), comments=False)
         command: Any = typer.main.get_command(make_app())
-        for word in words[1 : 3 if words[1] == "client" else 2]:
+        for word in words[1 : 3 if words[1] in ("client", "layer") else 2]:
             command = getattr(command, "commands", {}).get(word)
             if command is None:
                 unknown.append(line)
