@@ -169,6 +169,12 @@ def test_keys_that_may_only_read(s3: S3Server) -> None:
     assert put.remedy == "allow these keys to put, get and delete objects there"
 
 
+def test_a_bucket_without_a_store_to_look_in() -> None:
+    found = only(places.check_bucket(patient(), "s3://results"))
+    assert (found.level, found.text) == ("problem", "s3://results: no store is configured")
+    assert "--home" in found.remedy
+
+
 def test_buckets_to_look_at() -> None:
     storage = {"buckets": ["results", "any-*"], "sources": {"archive": {}}, "access_key": "a", "secret_access_key": "b"}
     collections = [{"type": "byoc-a", "source": source} for source in ("s3://scenes/a", "s3://scenes/b", "/data")]

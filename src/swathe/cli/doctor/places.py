@@ -50,6 +50,8 @@ def check_bucket(patient: Patient, url: str) -> list[Finding]:
     """Whether a bucket, or a folder in one, can be listed; with `write`, whether an object can be put and removed."""
     from swathe.storage import SourceFiles
 
+    if local_root(patient) is None and not patient.settings.storage.model_fields_set & _STORE:
+        return [problem("bucket", f"{url}: no store is configured", "give --home for its buckets, or see [storage]")]
     stores = _stores(patient)
     address = f"{url.rstrip('/')}/"
     try:
