@@ -237,10 +237,14 @@ class LayerSettings(Section):
 
 
 class ConsoleSettings(Section):
-    """The console in the browser. `style_url` is a MapLibre style to draw under the features; none by default."""
+    """The console in the browser. `style_url` is a MapLibre style to draw under the features; none by default.
+
+    `keep_bytes` is how much of a job's data set is put aside when its keys go with its end; 0 is nothing.
+    """
 
     enabled: bool = True
     style_url: str | None = None
+    keep_bytes: int = Field(default=4 * 2**30, ge=0)
 
 
 class RetentionSettings(Section):

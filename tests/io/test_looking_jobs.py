@@ -13,7 +13,7 @@ import shapely
 from sqlalchemy import update
 
 from builders import make_geopackage, make_request
-from swathe.jobs import looking, looking_store
+from swathe.jobs import looking, looking_kept, looking_store
 from swathe.jobs.database import open_database
 from swathe.jobs.home import FEATURES_FILE, Home
 from swathe.jobs.keys import KeyPairs
@@ -43,7 +43,8 @@ def store(home):
 
 @pytest.fixture
 def looker(home, store, tmp_path):
-    looker = Looker(Settings.model_validate({"storage": {"local_root": tmp_path / "buckets"}}), store, home)
+    told = {"storage": {"local_root": tmp_path / "buckets"}, "console": {"keep_bytes": 0}}
+    looker = Looker(Settings.model_validate(told), store, home)
     yield looker
     looker.close()
 
@@ -159,7 +160,7 @@ def test_what_is_kept_goes_with_the_job_and_when_it_is_too_much(home, store, loo
     assert sorted(home.looked_at()) == sorted([old.id, new.id])
     size = sum(file.stat().st_size for file in (home.looking(new.id) / "shapes").iterdir())
     os.utime(home.looking(old.id) / "shapes", (1, 1))
-    monkeypatch.setattr(looking, "_MOST_BYTES", size)
+    monkeypatch.setattr(looking_kept, "_MOST_BYTES", size)
     looker.sweep()
     assert not (home.looking(old.id) / "shapes").exists()
     assert (home.looking(new.id) / "shapes").exists()

@@ -1,7 +1,7 @@
 """Looking at jobs: their features as a map, how far each is, and the values of their results.
 
 What takes long is made once and kept in files, `looking/<job id>/` in the home: the features by a process of its own,
-values by a thread. All of it can be made again. Methods that may take long give futures.
+values by a thread. All of it can be made again but what `looking_kept` put aside. Methods that may take long give futures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -22,22 +21,23 @@ from typing import Any
 
 import numpy as np
 
-from swathe.jobs import looking_store
+from swathe.jobs import looking_kept, looking_store
 from swathe.jobs.child import Child, ChildDied, ChildFailed, keep_interrupts_out
 from swathe.jobs.home import Home
 from swathe.jobs.kinds import find_kind
 from swathe.jobs.logs import job_log
 from swathe.jobs.looking_columns import Measure, NothingToSee, Values, asked_statistics, check_measure, find_bands
-from swathe.jobs.looking_results import Results
+from swathe.jobs.looking_kept import PARTS, KeptParts
+from swathe.jobs.looking_results import Results, read_rows, read_series
 from swathe.jobs.looking_shapes import Shapes, open_shapes
 from swathe.jobs.looking_sources import BuildOrder, build_shapes
-from swathe.jobs.looking_state import States
+from swathe.jobs.looking_state import States, find_unit
 from swathe.jobs.looking_tiles import TilePlace, make_tile
 from swathe.jobs.outcomes import DONE
 from swathe.jobs.records import Job
 from swathe.jobs.states import ENDS
 from swathe.jobs.store import JobStore
-from swathe.model.errors import SwatheError
+from swathe.model.errors import AccessDenied, ObjectNotFound, StorageError, SwatheError
 from swathe.model.statistical import StatisticsRequest
 from swathe.model.time import TimeRange, plan_intervals
 from swathe.settings import Settings
@@ -50,8 +50,6 @@ _PATIENCE_S = 30.0
 _REFILL_S = 2.0
 _TILES = 64
 _GZIP_LEVEL = 3
-# What the folder of all jobs may hold; what has not been looked at for longest goes first.
-_MOST_BYTES = 8 * 2**30
 _BANDS_PARTS = 3
 _KNOWN_BANDS = 200
 _TILE_THREADS = 2
@@ -172,7 +170,8 @@ class Looker:
         if job.kind != "statistics":
             raise NothingToSee(_IMAGES)
         view.states.now()
-        done = view.states.done_units
+        results = self.results(job)
+        done = results.within_reach(view.states.done_units)
         known = {entry["output"]: entry for entry in self.outputs(job, view)}
         check_measure(measure, known)
         if job.id in self._tableless:
@@ -199,7 +198,6 @@ class Looker:
                 raise values.error
             if since < _REFILL_S:
                 return values, None
-            results = self.results(job)
             filling = view.filling[measure] = self._filler.submit(self._fill, view, values, done, results)
             return values, filling
 
@@ -215,7 +213,7 @@ class Looker:
         if bands is None:
             results = self.results(job)
             states = looking_store.read_unit_states(self._store.database, job.id)
-            units = [index for index, state in states if state == DONE]
+            units = sorted(results.within_reach(index for index, state in states if state == DONE))
             bands = find_bands(results.open_parts(units[:_BANDS_PARTS]))
             self._tableless.discard(job.id)
             if not bands and view is not None:
@@ -247,25 +245,34 @@ class Looker:
         kind = find_kind(job.kind)
         body = kind.read_body(job.request, self._store.keys(job.id))
         delivery = kind.make_delivery(self._settings.storage, body, job.id)
-        return Results(delivery, ObjectStores(self._settings.storage), ended=job.state.status in ENDS)
+        kept = KeptParts(self._home.looking(job.id) / PARTS)
+        _touch(kept.folder)
+        return Results(delivery, ObjectStores(self._settings.storage), job.state.status in ENDS, kept)
+
+    def series(self, job: Job, feature_id: int, name: str) -> dict[str, Any]:
+        """A feature's series as `read_series` tells it: by its document, else by its rows that were put aside.
+
+        Raises:
+            StorageError: neither can be read; ObjectNotFound where there is no document yet.
+            ValueError: the document is no JSON.
+        """
+        import orjson
+
+        results = self.results(job)
+        try:
+            return read_series(orjson.loads(results.document(feature_id, name)))
+        except StorageError as error:
+            unit = None if isinstance(error, ObjectNotFound) else find_unit(self._store.database, job.id, feature_id)
+            if unit is None and isinstance(error, AccessDenied):  # a store says so too where it may not tell
+                raise ObjectNotFound(f"Feature {feature_id} has no document yet") from None
+            if unit is None or results.kept is None or unit not in results.kept.units():
+                raise
+            with results.part(unit) as part:
+                return read_rows(part, feature_id)
 
     def sweep(self) -> None:
         """Removes what is kept of jobs that are gone, then of those not looked at for longest while it is too much."""
-        kept: list[tuple[float, int, Path]] = []
-        for job_id in self._home.looked_at():
-            if not looking_store.exists(self._store.database, job_id):
-                self._home.forget_looking(job_id)
-                continue
-            for part in self._home.looking(job_id).iterdir():
-                with suppress(OSError):
-                    files = list(part.iterdir()) if part.is_dir() else [part]
-                    kept.append((part.stat().st_mtime, sum(file.stat().st_size for file in files), part))
-        total = sum(size for _, size, _ in kept)
-        for _, size, part in sorted(kept):
-            if total <= _MOST_BYTES:
-                break
-            shutil.rmtree(part, ignore_errors=True)
-            total -= size
+        looking_kept.sweep(self._store.database, self._home, looking_kept.most_bytes(self._settings.console))
 
     # What happens in threads
 
@@ -344,8 +351,6 @@ class Looker:
     def _bands_of_document(self, view: View, results: Results) -> dict[str, list[str]]:
         """The outputs by the document of a feature that is done, where there is no data set."""
         import orjson
-
-        from swathe.jobs.looking_results import read_series
 
         for place in np.flatnonzero(view.states.now() == 1)[:3].tolist():
             with suppress(SwatheError, ValueError):

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swathe.jobs.delivery import TABLES, Delivery, part_name
+from swathe.jobs.looking_columns import COLUMNS
+from swathe.jobs.looking_kept import KeptParts
 from swathe.model.errors import AccessDenied, ObjectNotFound, StorageError
+from swathe.model.time import format_time
 
 if TYPE_CHECKING:
     from pyarrow import parquet
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 4 * 2**20
 _BLOCKS = 4
-_PLAIN = ("mean", "stDev", "min", "max", "sampleCount", "noDataCount")
+_PLAIN = tuple(COLUMNS)
+_ROW_TEXTS = ("id", "interval_from", "interval_to", "output", "band", "error")
+_ROW_NUMBERS = tuple(COLUMNS.values())
 # A document of very many intervals and bins; more is none of ours.
 _MOST_BYTES = 256 * 2**20
 
@@ -29,16 +34,31 @@ _MOST_BYTES = 256 * 2**20
 class Results:
     """Where a job's results lie, with the keys to them if there are any.
 
-    `ended` says that the keys which the request brought are gone by now, so that the deployment's own must do.
+    `ended` says that the keys which the request brought are gone by now, so that the deployment's own must do, or what was
+    put aside in `kept`.
     """
 
     delivery: Delivery = field(repr=False)
     stores: ObjectStores = field(repr=False)
     ended: bool = False
+    kept: KeptParts | None = None
+
+    def within_reach(self, units: Iterable[int]) -> frozenset[int]:
+        """Those of some units whose parts can be read: all, but of a job that has ended those put aside, if any were."""
+        there = self.kept.units() if self.kept is not None and self.ended else frozenset()
+        return frozenset(units) & there if there else frozenset(units)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why some parts are not within reach though others are, for people."""
+        if self.kept is None or not self.ended or not self.kept.units():
+            return None
+        problem = self.kept.problem
+        return None if problem is None else f"Not all values can be shown: {problem}"
 
     @contextmanager
     def part(self, unit: int) -> Iterator[parquet.ParquetFile]:
-        """The part of the data set that a unit made.
+        """The part of the data set that a unit made, as it was put aside or from the store.
 
         Raises:
             StorageError: it cannot be read; ObjectNotFound where there is none.
@@ -47,10 +67,12 @@ class Results:
         from pyarrow import parquet
 
         url = f"{self.delivery.folder}/{TABLES}/{part_name(unit)}"
-        with self._explained():
-            file = _Blocks(self.stores, url, self._credentials)
+        file: Any = None if self.kept is None else self.kept.open(unit)
+        if file is None:
+            with self._explained():
+                file = _Blocks(self.stores, url, self._credentials)
         try:
-            with self._explained(), parquet.ParquetFile(file) as part:
+            with file, self._explained(), parquet.ParquetFile(file) as part:
                 yield part
         except pa.ArrowException as error:
             raise StorageError(f"{url} cannot be read: {error}") from None
@@ -68,7 +90,7 @@ class Results:
             StorageError: it cannot be read; ObjectNotFound where there is none, as while the feature waits.
         """
         url = self.delivery.names.url(self.delivery.request_id, feature_id, name or None)
-        with self._explained():
+        with self._explained(f"The document lies in the store at {url} and cannot be read here any more"):
             if self.stores.size(url, credentials=self._credentials) > _MOST_BYTES:
                 raise StorageError(f"{url} is too long to be shown; read it from the store")
             return self.stores.read(url, credentials=self._credentials)
@@ -80,14 +102,17 @@ class Results:
         return from_place(self.delivery.place, self.delivery.storage)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, what: str | None = None) -> Iterator[None]:
         try:
             yield
-        except AccessDenied as error:
+        except AccessDenied:
             if not self.ended or self.delivery.place.access_key is not None:
                 raise
+            why = "the keys that the request brought were removed when it ended"
+            if what is None and self.kept is not None and self.kept.problem is not None:
+                why += f", and {self.kept.problem}"
             raise AccessDenied(
-                f"{error.message}. The keys that the request brought were removed when it ended; to look at its results"
+                f"{what or f'The results in {self.delivery.folder} cannot be read here any more'}: {why}. To see results"
                 " here, let the deployment's own keys ([storage] access_key) read the bucket and list it in [storage] buckets"
             ) from None
 
@@ -113,6 +138,57 @@ def read_series(document: Mapping[str, Any]) -> dict[str, Any]:
             output: {band: values.answer() for band, values in bands.items()} for output, bands in series.items()
         },
     }
+
+
+def read_rows(part: parquet.ParquetFile, feature_id: int) -> dict[str, Any]:
+    """A feature's rows in a part of the data set, told like a document by `read_series`.
+
+    Raises:
+        StorageError: the part cannot be read, or is none of ours.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    wanted = [*_ROW_TEXTS, *_ROW_NUMBERS]
+    if "percentiles" in part.schema_arrow.names:
+        wanted.append("percentiles")
+    entries: dict[Any, dict[str, Any]] = {}
+    try:
+        for group in range(part.num_row_groups):
+            if not _may_have(part.metadata.row_group(group), feature_id):
+                continue
+            rows = part.read_row_group(group, columns=wanted, use_threads=False)
+            for row in rows.filter(compute.equal(rows.column("id"), feature_id)).to_pylist():
+                _put_row(entries, row)
+    except (pa.ArrowException, KeyError) as error:
+        raise StorageError(f"A part of the data set cannot be read: {error}") from None
+    return read_series({"response": {"data": list(entries.values())}})
+
+
+def _may_have(group: Any, feature_id: int) -> bool:
+    """Whether the ids of a group of rows, as far as its statistics tell, reach over one."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema == "id":
+            known = column.statistics
+            return known is None or not known.has_min_max or known.min <= feature_id <= known.max
+    return True
+
+
+def _put_row(entries: dict[Any, dict[str, Any]], row: dict[str, Any]) -> None:
+    """Takes a row into the entry of its interval; one without an interval says that the feature has none."""
+    begin, end = row["interval_from"], row["interval_to"]
+    if begin is None or end is None:
+        return
+    entry = entries.setdefault(begin, {"interval": {"from": format_time(begin), "to": format_time(end)}, "outputs": {}})
+    if row["error"] is not None:
+        kind, _, message = row["error"].partition(": ")
+        entry["error"] = {"type": kind, "message": message}
+    if row["output"] is not None:
+        stats = {name: row[column] for name, column in COLUMNS.items()}
+        stats["percentiles"] = row.get("percentiles")
+        bands = entry["outputs"].setdefault(row["output"], {"bands": {}})["bands"]
+        bands[row["band"]] = {"stats": stats}
 
 
 class _Band:

@@ -68,6 +68,11 @@ class Shapes:
         return len(self.codes)
 
     @cached_property
+    def squares(self) -> dict[int, int | None]:
+        """What `looking_tiles` found about each zoom: see there."""
+        return {}
+
+    @cached_property
     def bounds(self) -> tuple[float, float, float, float] | None:
         """West, south, east and north of all polygons in degrees; None without any."""
         if not self.located:

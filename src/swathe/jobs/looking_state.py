@@ -73,3 +73,12 @@ class States:
     def _set(self, states: npt.NDArray[np.uint8], ids: npt.NDArray[np.int64], state: int) -> None:
         places = self._shapes.places(ids)
         states[places[places >= 0]] = state
+
+
+def find_unit(database: Database, job_id: str, feature_id: int) -> int | None:
+    """The unit of work that a feature is in, of those that are done; None where it is in none of them."""
+    done = [index for index, state in looking_store.read_unit_states(database, job_id) if state == DONE]
+    for index, ids in looking_store.read_unit_features(database, job_id, done):
+        if (np.frombuffer(ids, "<i8") == feature_id).any():
+            return index
+    return None

@@ -1,7 +1,7 @@
 """Which features a tile of the map has and how they are drawn: as polygons where these can be seen, else as points.
 
 Points are thinned: of those in one small square one is kept, a failed one if there is any, so nothing that went wrong is
-hidden. Squares are those of the world, so what is kept does not jump at the border of a tile.
+hidden. Squares are those of the world and of one size at a zoom, so tiles look alike where they meet.
 """
 
 from __future__ import annotations
@@ -95,20 +95,46 @@ def _corner_count(shapes: Shapes, found: Ints) -> int:
 def _thinned(shapes: Shapes, place: TilePlace, states: npt.NDArray[np.uint8]) -> Ints:
     """The features that stand for all whose centres lie in a tile."""
     first, last = _run(shapes, place)
-    if last - first <= MOST_FEATURES:
+    bits = _square_bits(shapes, place.z)
+    if bits is None or first == last:
         return np.arange(first, last, dtype=np.int64)
-    codes = np.asarray(shapes.codes[first:last])
-    for bits in range(min(WORLD_BITS, place.z + _SQUARE_BITS), place.z - 1, -1):
-        squares = codes >> np.uint64(2 * (WORLD_BITS - bits))
-        begins = np.flatnonzero(np.concatenate([[True], squares[1:] != squares[:-1]]))
-        if len(begins) <= MOST_FEATURES:
-            break
+    begins = _begins(shapes.codes[first:last] >> np.uint64(2 * (WORLD_BITS - bits)))
     # the first failed one of each square, else the first
     order = np.arange(last - first, 0, -1, dtype=np.int64)
     order[states[first:last] == FAILED] += last - first
     best = np.maximum.reduceat(order, begins)
     best[best > last - first] -= last - first
     return first + (last - first) - best
+
+
+def _square_bits(shapes: Shapes, zoom: int) -> int | None:
+    """How many bits of a coordinate tell squares apart: the most with which no tile of the zoom has too many; None for
+    features as they are. Found once for a zoom."""
+    if zoom not in shapes.squares:  # threads that ask at the same time find the same
+        shapes.squares[zoom] = _find_square_bits(np.asarray(shapes.codes), zoom)
+    return shapes.squares[zoom]
+
+
+def _find_square_bits(codes: npt.NDArray[np.uint64], zoom: int) -> int | None:
+    if _most_in_a_tile(codes >> np.uint64(2 * (WORLD_BITS - zoom))) <= MOST_FEATURES:
+        return None
+    for bits in range(min(WORLD_BITS, zoom + _SQUARE_BITS), zoom, -1):
+        squares = codes >> np.uint64(2 * (WORLD_BITS - bits))
+        if _most_in_a_tile(squares[_begins(squares)] >> np.uint64(2 * (bits - zoom))) <= MOST_FEATURES:
+            return bits
+    return zoom
+
+
+def _most_in_a_tile(tiles: npt.NDArray[np.uint64]) -> int:
+    """How often the most frequent of sorted numbers is there."""
+    return int(np.diff(_begins(tiles), append=len(tiles)).max(initial=0))
+
+
+def _begins(numbers: npt.NDArray[np.uint64]) -> Ints:
+    """Where each run of equal numbers begins."""
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
 
 
 def _run(shapes: Shapes, place: TilePlace) -> tuple[int, int]:

@@ -78,6 +78,7 @@ def _whole(request: Request, job: Job, view: View | None) -> dict[str, Any]:
         intervals = [{"from": format_time(one.start), "to": format_time(one.end)} for one in looker.intervals(job)]
         if job.features_done:
             outputs = looker.outputs(job, view)
+            problem = looker.results(job).shortfall if outputs else None
     except SwatheError as error:
         problem = error.message
     last = looking_store.last_number(store.database, job.id)

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -14,7 +13,6 @@ from starlette.responses import Response
 from swathe.jobs import looking_store
 from swathe.jobs.looking import Looker, NotReady, View
 from swathe.jobs.looking_columns import Measure, Values
-from swathe.jobs.looking_results import read_series
 from swathe.jobs.looking_state import FINISHED, NAMES, PARTLY_FAILED
 from swathe.jobs.looking_tiles import MOST_ZOOM, TilePlace
 from swathe.jobs.records import Job
@@ -93,9 +91,10 @@ async def value_range(
 ) -> Response:
     """The range of a statistic so far, how many values each interval has, and what part of the finished work is in it."""
     job, view = await open_view(request, project_id, job_id)
-    values = await _values(request.app.state.looker, job, view, _measure(output, band, statistic))
+    looker: Looker = request.app.state.looker
+    values = await _values(looker, job, view, _measure(output, band, statistic))
     found = await run_in_threadpool(values.range)
-    done = len(view.states.done_units)
+    done = len(looker.results(job).within_reach(view.states.done_units))
     answer: dict[str, Any] = dict.fromkeys(("minimum", "maximum", "p02", "p98"))
     counts = [0] * len(view.intervals)
     if found is not None:
@@ -197,7 +196,7 @@ def _feature(request: Request, job: Job, view: View, place: int) -> dict[str, An
     series: dict[str, Any] = {"intervals": [], "errors": [], "series": {}}
     if job.kind == "statistics":
         try:
-            series = read_series(orjson.loads(looker.results(job).document(line["id"], line["name"])))
+            series = looker.series(job, line["id"], line["name"])
         except ObjectNotFound:  # it waits
             pass
         except (SwatheError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mapbox_vector_tile
@@ -57,6 +58,21 @@ def test_of_many_points_in_one_place_a_failed_one_is_kept(tmp_path):
     x = y = 1 << 9
     small = read(make_tile(shapes, TilePlace(10, x, y - 1), states))
     assert len(small) >= 500
+
+
+def test_tiles_of_a_zoom_are_thinned_alike(tmp_path):
+    # evenly spread, but only a corner of the eastern tile is covered: it alone would need no thinning
+    across, down = 300, 120
+    x, y = (part.ravel() for part in np.meshgrid(np.arange(across) * 40_000.0, np.arange(down) * 40_000.0))
+    x -= across * 32_000.0
+    shapes = make_shapes(tmp_path, shapely.box(x, y, x + 10, y + 10))
+    west, east = TilePlace(1, 0, 0), TilePlace(1, 1, 0)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda place: read(make_tile(shapes, place, waiting(shapes))), (west, east)))
+    counts = [len(found) for found in made]
+    assert counts[0] <= MOST_FEATURES
+    assert counts[1] < (x >= 0).sum() / 2
+    assert counts[0] / (x < 0).sum() == pytest.approx(counts[1] / (x >= 0).sum(), rel=0.1)
 
 
 def test_points_of_the_four_tiles_of_a_tile_are_its_points(tmp_path):

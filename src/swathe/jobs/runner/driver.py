@@ -91,7 +91,7 @@ class JobRunner:
         """
         self.home.lock()
         self._analyst = Analyst(self._reports.put, partial(supply, self.store.database))
-        self._finisher = Finisher(self.store, self._reports.put)
+        self._finisher = Finisher(self.store, self._reports.put, self.home)
         self._thread.start()
 
     def wake(self) -> None:
@@ -376,10 +376,11 @@ class JobRunner:
         """Carries out what follows the end of a job's work."""
         job = self.store.get(job_id)
         job_log(LOG, job_id).info("%s%s", job.state.status, f" ({job.state.error})" if job.state.error else "")
+        run = self._runs.get(job_id)
         self._drop_run(job_id)
         if Effect.FORGET in effects:
-            if self.settings.console.enabled and self.settings.storage.local_root is None:
-                self.home.keep_features(job_id)  # what was delivered may be out of reach, the job's keys being gone
+            if self._finisher and self.settings.console.enabled and self.settings.storage.local_root is None:
+                self._finisher.put_aside(job, run)
             self.home.forget(job_id)
             self.store.database.shred()
         elif job.state.status is Status.STOPPED and self._finisher is not None:

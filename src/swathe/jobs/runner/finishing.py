@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from swathe.jobs.home import Home
 from swathe.jobs.logs import job_log
 from swathe.jobs.prepare import Preparation, is_prepared
+from swathe.jobs.records import Job
 from swathe.jobs.runner.publishing import LOG, PublicationEnded, Publisher
 from swathe.jobs.runner.run import JobRun
 from swathe.jobs.runner.verdicts import BACKOFF_S, MAX_ATTEMPTS
+from swathe.jobs.states import Status
 from swathe.jobs.store import JobStore
 
 PUBLISH_S = 30.0
@@ -17,8 +20,9 @@ PUBLISH_S = 30.0
 class Finisher:
     """Decides when the publisher has something to do. Used by the driver's thread alone."""
 
-    def __init__(self, store: JobStore, report: Callable[[PublicationEnded], None]) -> None:
-        self._publisher = Publisher(store, report)
+    def __init__(self, store: JobStore, report: Callable[[PublicationEnded], None], home: Home) -> None:
+        self._home = home
+        self._publisher = Publisher(store, report, home)
 
     def close(self) -> None:
         """Ends what is under way."""
@@ -39,6 +43,15 @@ class Finisher:
         """Brings the folder of a job up to date that was stopped."""
         if is_prepared(preparation.folder):
             self._publisher.publish(job_id, None, preparation, final=False)
+
+    def put_aside(self, job: Job, run: JobRun | None) -> None:
+        """Puts aside for the console what may be out of reach now that a job has ended, its keys being gone.
+
+        Of the results of one that is DONE that has been done with its last publication.
+        """
+        self._home.keep_features(job.id)
+        if job.state.status is Status.FAILED and run is not None:
+            self._publisher.put_aside(job.id, run.preparation)
 
     def on_ended(self, run: JobRun | None, ended: PublicationEnded, now: float) -> str | None:
         """Takes in how it went; the reason when the job is to fail with it."""

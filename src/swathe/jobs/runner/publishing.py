@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from swathe.jobs import looking_kept
 from swathe.jobs.byoc_results import collect
 from swathe.jobs.child import Child, ChildDied, ChildFailed, keep_interrupts_out
+from swathe.jobs.home import Home
+from swathe.jobs.logs import job_log
+from swathe.jobs.outcomes import DONE
 from swathe.jobs.prepare import Preparation
 from swathe.jobs.publish import Publication, publish
 from swathe.jobs.records import FailedFeature
 from swathe.jobs.store import JobStore
-from swathe.model.errors import NotFound, SwatheError
+from swathe.model.errors import LimitExceeded, NotFound, SwatheError
 
 LOG = logging.getLogger(__name__)
 
@@ -36,17 +40,25 @@ class PublicationEnded:
 
 @dataclass(frozen=True)
 class _Order:
+    """With `ended`, the job is over without having been completed: nothing is published, and nobody waits."""
+
     job_id: str
     run_id: str | None
     preparation: Preparation
     final: bool
+    ended: bool = False
 
 
 class Publisher:
-    """A thread that takes orders and reports each by `on_ended`. Its process ends when there is nothing to do."""
+    """A thread that takes orders and reports each by `on_ended`. Its process ends when there is nothing to do.
 
-    def __init__(self, store: JobStore, on_ended: Callable[[PublicationEnded], None]) -> None:
+    What is published of a job whose results need its own keys is put aside for the console as well, before its end is
+    told: then the keys are gone.
+    """
+
+    def __init__(self, store: JobStore, on_ended: Callable[[PublicationEnded], None], home: Home) -> None:
         self._store = store
+        self._home = home
         self._on_ended = on_ended
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -58,6 +70,10 @@ class Publisher:
     def publish(self, job_id: str, run_id: str | None, preparation: Preparation, *, final: bool) -> None:
         """Orders that a job's output folder be brought up to date."""
         self._orders.put(_Order(job_id, run_id, preparation, final))
+
+    def put_aside(self, job_id: str, preparation: Preparation) -> None:
+        """Orders that what there is of a job that FAILED be put aside; its keys are in `preparation` alone by now."""
+        self._orders.put(_Order(job_id, None, preparation, final=True, ended=True))
 
     def close(self) -> None:
         """Ends the thread and what is under way, which reports nothing any more."""
@@ -74,7 +90,7 @@ class Publisher:
             ended = self._run(order)
             if self._orders.empty():
                 self._end_child()
-            if not self._closing.is_set():
+            if not self._closing.is_set() and not order.ended:
                 self._on_ended(ended)
         self._end_child()
 
@@ -84,13 +100,12 @@ class Publisher:
 
         try:
             publication = self._read(order)
-            with self._lock:
-                if self._closing.is_set():
-                    raise ChildDied("the server was stopped")
-                child = self._child = self._child or Child("publisher")
-            child.call(publish, publication)
-            if order.final:
-                collect(self._store.database, child, order.preparation, publication)
+            child = self._need_child()
+            if not order.ended:
+                child.call(publish, publication)
+                if order.final:
+                    collect(self._store.database, child, order.preparation, publication)
+            self._keep(order, publication)
         except NotFound:
             return ended("The request is gone")
         except SQLAlchemyError as error:
@@ -107,6 +122,40 @@ class Publisher:
             LOG.exception("job %s: the output folder cannot be completed, a bug of ours", order.job_id)
             return ended("internal error")
         return ended()
+
+    def _keep(self, order: _Order, publication: Publication) -> None:
+        """Puts aside what the console shows. Whatever goes wrong with that is told in the log and harms nothing."""
+        preparation, log = order.preparation, job_log(LOG, order.job_id)
+        try:
+            wanted = looking_kept.make_order(
+                preparation.settings,
+                preparation.kind,
+                preparation.delivery,
+                self._home.looking(order.job_id),
+                [index for index, _, state in publication.units if state == DONE],
+                final=order.final,
+            )
+            if wanted is not None and self._need_child().call(looking_kept.keep_parts, wanted) and order.final:
+                most = looking_kept.most_bytes(preparation.settings.console)
+                looking_kept.sweep(self._store.database, self._home, most)
+        except ChildDied as error:
+            self._end_child()
+            if not self._closing.is_set():
+                log.warning("the console will not show all values: %s", error)
+        except ChildFailed as error:
+            log.error("the console will not show all values, a bug of ours\n%s", error)
+        except SwatheError as error:
+            if order.final or isinstance(error, LimitExceeded):  # the one is tried again, the other is not
+                log.warning("the console will not show all values: %s", error)
+        except Exception:
+            log.exception("the console will not show all values, a bug of ours")
+
+    def _need_child(self) -> Child:
+        with self._lock:
+            if self._closing.is_set():
+                raise ChildDied("the server was stopped")
+            child = self._child = self._child or Child("publisher")
+            return child
 
     def _read(self, order: _Order) -> Publication:
         return Publication(
