@@ -20,19 +20,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-STATIC = Path(__file__).resolve().parents[1] / "src" / "swathe" / "server" / "static"
+ROOT = Path(__file__).resolve().parents[1]
+STATIC = Path("src/swathe/server/static")
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package of the registry, the folder in `static` that its files go to, and which they are.
+    """A package of the registry, the folder of the repository that its files go to, and which they are.
 
     `files` are paths in the package by the names that they get; the licence belongs to them.
     """
 
     name: str
     version: str
-    folder: str
+    folder: Path
     files: Mapping[str, str]
 
 
@@ -40,7 +41,7 @@ PACKAGES = (
     Package(
         name="swagger-ui-dist",
         version="5.35.0",
-        folder="docs/swagger-ui",
+        folder=STATIC / "docs/swagger-ui",
         files={
             name: name
             for name in (
@@ -55,7 +56,7 @@ PACKAGES = (
     Package(
         name="maplibre-gl",
         version="6.17.0",
-        folder="console/maplibre-gl",
+        folder=STATIC / "console/maplibre-gl",
         files={
             "maplibre-gl.mjs": "dist/maplibre-gl.mjs",
             "maplibre-gl-worker.mjs": "dist/maplibre-gl-worker.mjs",
@@ -66,8 +67,15 @@ PACKAGES = (
     Package(
         name="uplot",
         version="1.6.32",
-        folder="console/uplot",
+        folder=STATIC / "console/uplot",
         files={"uPlot.esm.js": "dist/uPlot.esm.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"},
+    ),
+    # For the tests alone.
+    Package(
+        name="axe-core",
+        version="4.14.1",
+        folder=Path("tests/browser/axe"),
+        files={"axe.min.js": "axe.min.js", "LICENSE": "LICENSE"},
     ),
 )
 
@@ -97,7 +105,7 @@ def fetch(package: Package, folder: Path) -> dict[str, Path]:
 
 
 def main() -> int:
-    """Brings `static` to the state of the table; with `--check`, says what is not in it."""
+    """Brings the files to the state of the table; with `--check`, says what is not in it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a file differs")
     is_check = parser.parse_args().check
@@ -105,11 +113,11 @@ def main() -> int:
     for package in PACKAGES:
         with tempfile.TemporaryDirectory() as folder:
             for name, source in fetch(package, Path(folder)).items():
-                target = STATIC / package.folder / name
+                target = ROOT / package.folder / name
                 if target.is_file() and filecmp.cmp(source, target, shallow=False):
                     continue
                 differing += 1
-                sys.stdout.write(f"{target.relative_to(STATIC)} {'differs' if is_check else 'is new'}\n")
+                sys.stdout.write(f"{target.relative_to(ROOT)} {'differs' if is_check else 'is new'}\n")
                 if not is_check:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, target)
