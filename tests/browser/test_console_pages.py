@@ -295,6 +295,25 @@ def test_time_plays_and_pauses_and_steps(console, server, job, expect):
     expect(slider).to_have_attribute("aria-valuetext", "2023-10-28 to 2023-11-06")
 
 
+def test_time_steps_over_intervals_without_any_value(console, server):
+    page = console.open("#/jobs")
+    walked = page.evaluate(
+        """() => import('/console/files/js/slider.js').then(({ TimeSlider }) => {
+            const day = (number) => ({ from: `2024-05-0${number}T00:00:00Z`, to: `2024-05-0${number + 1}T00:00:00Z` });
+            const slider = new TimeSlider(() => {}, () => Promise.resolve());
+            const [before, , after] = slider.element.children;
+            const places = [];
+            const press = (button) => (button?.click(), places.push(slider.at));
+            slider.show([1, 2, 3, 4, 5, 6].map(day));
+            places.push(slider.weigh([0, 1, 0, 4, 4, 0]), slider.at);
+            press(before), press(before), press(after), press(after), press(after);
+            places.push(slider.weigh([0, 1, 0, 4, 0, 0]), slider.at);
+            return places;
+        })"""
+    )
+    assert walked == [True, 3, 1, 1, 3, 4, 4, False, 4]
+
+
 def test_a_click_opens_series_table_and_document(console, server, job, expect):
     page = console.open(f"#/jobs/{job}")
     console.drawn()

@@ -164,6 +164,7 @@ export class MapView {
       const range = await console1.range(this.job.id, measure);
       if (measure !== this.measure) return;
       fill(this.trouble);
+      if (this.slider.weigh(range.counts ?? [])) this.oninterval?.();
       if (range.minimum !== null && !this.ownLimits) this.limits = [range.p02, range.p98];
       if (range.minimum === null) fill(this.trouble, h("p.quiet", {}, "No feature has such a value yet."));
       else if (range.covered < 1) {

@@ -9,11 +9,11 @@ const REST_MS = 120;
 export class TimeSlider {
   /** `onchange` gets the number of the interval; `ready` gives a promise of when it is drawn, which playing waits for. */
   constructor(onchange, ready) {
-    Object.assign(this, { onchange, ready, intervals: [], at: 0, isPlaying: false });
+    Object.assign(this, { onchange, ready, intervals: [], counts: [], at: 0, isPlaying: false, isMoved: false });
     this.label = h("output.interval");
     this.range = h("input", { type: "range", min: 0, step: 1, "aria-label": "Interval", oninput: () => this.go(Number(this.range.value)) });
     const step = (by, name, text) =>
-      h("button.icon", { type: "button", "aria-label": name, title: name, onclick: () => this.go(this.at + by) }, text);
+      h("button.icon", { type: "button", "aria-label": name, title: name, onclick: () => this.go(this.#next(by)) }, text);
     this.button = h("button.icon", { type: "button", onclick: () => (this.isPlaying ? this.pause() : this.play()) });
     this.element = h("div.slider", { role: "group", "aria-label": "Time", hidden: true }, [
       step(-1, "Interval before", "‹"),
@@ -35,7 +35,25 @@ export class TimeSlider {
     this.#tell();
   }
 
+  /** How many features have a value in each interval: those without any are stepped over, and until somebody has moved the
+   * slider it does not stand on one. Returns whether it stands elsewhere now. */
+  weigh(counts) {
+    this.counts = counts;
+    const most = counts.reduce((one, other) => Math.max(one, other), 0);
+    if (this.isMoved || !most || counts[this.at] !== 0) return false;
+    this.at = counts.findIndex((count) => 2 * count >= most);
+    this.#tell();
+    return true;
+  }
+
+  #next(by) {
+    let at = this.at + by;
+    while (this.counts[at] === 0) at += by;
+    return at in this.intervals ? at : this.at;
+  }
+
   go(number) {
+    this.isMoved = true;
     const wanted = Math.min(this.intervals.length - 1, Math.max(0, number));
     if (wanted === this.at) return;
     this.at = wanted;
@@ -49,12 +67,13 @@ export class TimeSlider {
     const run = (this.run = {});
     this.isPlaying = true;
     this.#tell();
-    if (this.at === this.intervals.length - 1) this.at = -1;
-    while (this.run === run && this.at < this.intervals.length - 1) {
-      this.go(this.at + 1);
+    if (this.#next(1) === this.at) this.at = -1;
+    while (this.run === run && this.#next(1) !== this.at) {
+      this.go(this.#next(1));
       const pause = new Promise((resolve) => setTimeout(resolve, FRAME_MS));
       await Promise.all([pause, Promise.race([this.ready(), new Promise((resolve) => setTimeout(resolve, 10_000))])]);
     }
+    this.at = Math.max(0, this.at);
     if (this.run === run) this.pause();
   }
 
