@@ -209,7 +209,8 @@ class JobStore:
                     cells_total=cells,
                 )
             )
-            text = f"analysed: {plan.features} features, {plan.scenes} scenes, {len(plan.units)} units"
+            counts = {"feature": plan.features, "scene": plan.scenes, "unit": len(plan.units)}
+            text = "analysed: " + ", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in counts.items())
             events.add_event(connection, job_id, self._now(), text)
             effects = transit(connection, row, Event.ANALYSIS_DONE, self._now())
             return read_job(connection, job_id), effects
