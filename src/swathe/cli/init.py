@@ -27,6 +27,7 @@ EXAMPLE = {
 NEXT = (
     f"swathe statistics request.json --features fields.gpkg --output results --config {CONFIG}",
     "swathe results plot results --output ndvi.png",
+    "swathe client create me --home home",
     f"swathe serve --home home --config {CONFIG}",
 )
 
