@@ -92,8 +92,9 @@ def rclone_server(folder: Path) -> Iterator[S3Server]:
     access_key, secret = "rclone-key", "rclone-secret"
     program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or "rclone"
     arguments = [program, "serve", "s3", "--auth-key", f"{access_key},{secret}", "--addr", f"127.0.0.1:{port}"]
-    # No configuration file, and no cache of listings: what a test writes beside it is seen at once.
-    arguments += ["--config", "", "--dir-cache-time", "0s", "--vfs-cache-mode", "off", str(folder)]
+    # No configuration file, and listings kept so briefly that what a test writes beside it is seen at once.
+    # (Kept for no time at all, each folder's clean-up timer fires without pause and takes a whole core.)
+    arguments += ["--config", "", "--dir-cache-time", "10ms", "--vfs-cache-mode", "off", str(folder)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "RCLONE_"))}
     with _process(arguments, environment) as process:
         _wait_for(url, process)
