@@ -65,7 +65,7 @@ class Postgres:
         command += ["-c", "max_connections=200", "-c", "deadlock_timeout=200ms", "-c", "shared_buffers=16MB"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, user=self._user, cwd=self.folder, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while True:
             try:
                 psycopg.connect(self.url("postgres")).close()

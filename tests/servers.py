@@ -177,13 +177,13 @@ def _process(arguments: list[str], environment: dict[str, str]) -> Iterator[subp
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> None:
+def _wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float = 120.0) -> None:
     """Until the server answers, whatever it answers."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -75,7 +75,7 @@ class Serving:
         self.remember()
         started = time.monotonic()
         os.killpg(self.process.pid, number)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         return code, time.monotonic() - started
 
     def kill(self) -> None:
@@ -97,7 +97,7 @@ class Serving:
 
     def session(self, credentials: Mapping[str, str], **how: Any) -> httpx.Client:
         """An HTTP client that carries a token."""
-        http = httpx.Client(base_url=self.url, timeout=30, **how)
+        http = httpx.Client(base_url=self.url, timeout=180, **how)
         token = http.post("/oauth/token", data={"grant_type": "client_credentials", **credentials}).json()
         http.headers["Authorization"] = f"Bearer {token['access_token']}"
         return http
@@ -111,7 +111,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from swathe.cli.main import run; run()", *arguments]
 
 
-def wait_for(http: httpx.Client, job_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+def wait_for(http: httpx.Client, job_id: str, *statuses: str, seconds: float = 240) -> dict[str, Any]:
     """The status of a job when it has become one of `statuses`, or has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

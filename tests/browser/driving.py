@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 
 

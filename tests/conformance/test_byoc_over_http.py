@@ -70,7 +70,7 @@ def byoc(server: Serving, credentials: dict[str, str], monkeypatch: pytest.Monke
 
 def ended(http: httpx.Client, collection_id: str, tile_id: str) -> dict[str, Any]:
     """A tile when its ingestion is over."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         tile = http.get(f"{BYOC}/collections/{collection_id}/tiles/{tile_id}").raise_for_status().json()["data"]
         if tile["status"] in ("INGESTED", "FAILED"):

@@ -116,7 +116,7 @@ def instance(http: httpx.Client) -> str:
 @pytest.fixture(scope="module")
 def maps(server: Serving, instance: str) -> Iterator[httpx.Client]:
     """Without a token: the address is all that it has."""
-    with httpx.Client(base_url=f"{server.url}/ogc", timeout=60) as client:
+    with httpx.Client(base_url=f"{server.url}/ogc", timeout=180) as client:
         yield client
 
 

@@ -292,7 +292,7 @@ def test_published_client_makes_a_job_from_a_statistical_request_and_stops_it(
     request = batch.create_from_request(statistical, place, output)
     batch.start_job(request)
     ours = swathe.client.SentinelHubBatchStatistical(config)
-    done = ours.wait(request.request_id, progress=False, timeout=60)
+    done = ours.wait(request.request_id, progress=False, timeout=180)
     frame = ours.results(done, local_root=str(server.buckets)).to_dataframe()
     assert sorted(frame["identifier"].unique()) == list("abcd")
     assert set(frame["p33.0"]) == {np.float32((2000 - 1000) / 3000)}
@@ -353,7 +353,7 @@ def test_delivery_to_a_second_kind_of_store(tmp_path: Path) -> None:
                 output=client.s3_specification("s3://bucket/results", **keys),
             )
             client.start_job(request)
-            done = client.wait(request, progress=False, timeout=60)
+            done = client.wait(request, progress=False, timeout=180)
             assert done.status.value == "DONE"
             folder = tmp_path / "store/bucket/results" / done.request_id
             assert sorted(int(file.stem) for file in folder.glob("*.json")) == list(range(1, 11))
@@ -368,5 +368,5 @@ def test_delivery_to_a_second_kind_of_store(tmp_path: Path) -> None:
             )
             client.start_job(wrong)
             with pytest.raises(RuntimeError, match=r"s3://bucket/parcels\.gpkg"):
-                client.wait(wrong, progress=False, timeout=60)
+                client.wait(wrong, progress=False, timeout=180)
             assert "wrong-secret" not in httpx.get(f"{server.url}/openapi.json").text + server.log.read_text()

@@ -94,7 +94,7 @@ def send(config: sentinelhub.SHConfig, **how: Any) -> str:
 
 
 def wait(config: sentinelhub.SHConfig, *ids: str) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while any(get_async_running_status(ids, config).values()):
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -55,7 +55,7 @@ def tile(byoc: SentinelHubBYOC, collection: dict[str, Any]) -> dict[str, Any]:
 
 
 def ingested(byoc: SentinelHubBYOC, collection: dict[str, Any], tile: dict[str, Any]) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         found = byoc.get_tile(collection, tile)
         if found["status"] in ("INGESTED", "FAILED"):

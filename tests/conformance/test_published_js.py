@@ -56,7 +56,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder),
     ]
     try:
-        done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=180)
     except subprocess.TimeoutExpired:
         pytest.skip(f"npm did not bring {PACKAGE} within a minute")
     if done.returncode:
@@ -119,7 +119,7 @@ def own_collection(http: httpx.Client) -> str:
     path = f"/api/v1/byoc/collections/{made.json()['data']['id']}"
     tile = http.post(f"{path}/tiles", json={"path": "own/(BAND).tif", "sensingTime": "2020-06-02T10:00:00Z"})
     tile = tile.raise_for_status().json()["data"]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while tile["status"] not in ("INGESTED", "FAILED"):
         assert time.monotonic() < end, tile
         time.sleep(0.05)

@@ -266,7 +266,7 @@ def test_a_scheduler() -> None:
         idle = only(services.check_scheduler(sick))
         assert (idle.level, idle.remedy) == ("warning", f"swathe worker {cluster.scheduler_address}")
         cluster.scale(1)
-        cluster.wait_for_workers(1, timeout=30)
+        cluster.wait_for_workers(1, timeout=180)
         assert only(services.check_scheduler(sick)).text.endswith(f"answers with 1 worker of Swathe {__version__}")
 
 

@@ -35,7 +35,7 @@ def storage(tmp_path: Path) -> StorageSettings:
 
 
 def wait(tiles: ByocTiles, tile: ByocTile) -> ByocTile:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         found = tiles.get(tile.collection_id, tile.id, project_id="p")
         if found.status in (TileStatus.INGESTED, TileStatus.FAILED):

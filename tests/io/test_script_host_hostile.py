@@ -177,7 +177,7 @@ print(host.pid, flush=True)
 time.sleep(0.6)
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False)
     pid = int(done.stdout)
     for _ in range(100):
         try:

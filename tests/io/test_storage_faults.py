@@ -201,7 +201,7 @@ def rclone(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         [*arguments, "--vfs-cache-mode", "off", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

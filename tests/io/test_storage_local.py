@@ -179,7 +179,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_objects_and_nothing_else(tmp
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=_ENV)
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"begun\n"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while len(list((tmp_path / "out").glob("*.json"))) <= 10 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(pause_s)

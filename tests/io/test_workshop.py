@@ -60,7 +60,7 @@ def shop() -> Iterator[Workshop]:
 
 
 def wait_for(path: Path) -> int:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 180
     while not (path.exists() and path.read_text()):
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -317,7 +317,7 @@ def test_a_killed_worker_leaves_whole_chunks_and_its_successor_the_same_bytes(tm
     expected = contents(tmp_path / "undisturbed")
     process = multiprocessing.get_context("spawn").Process(target=_work, args=(tmp_path / "killed", 0.2))
     process.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while not list((tmp_path / "killed").glob("results/group/red/0.*")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

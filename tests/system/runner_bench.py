@@ -97,7 +97,7 @@ class Bench:
         self.store.apply(job_id, event)
         self.runner.wake()
 
-    def wait(self, job_id: str, *statuses: Status, seconds: float = 120) -> Job:
+    def wait(self, job_id: str, *statuses: Status, seconds: float = 240) -> Job:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             job = self.store.get(job_id)

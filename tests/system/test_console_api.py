@@ -420,7 +420,7 @@ def test_images_of_a_processing_job_are_on_the_map(server, truth):
     assert answer.status_code == 201, answer.text
     job_id = answer.json()["id"]
     server.http.post(f"{V1}/jobs/{job_id}/start")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while (line := get(server, f"/jobs/{job_id}").json())["status"] not in ("DONE", "FAILED", "STOPPED"):
         assert time.monotonic() < end, line
         time.sleep(0.1)

@@ -83,7 +83,7 @@ class Server:
     def images(self) -> list[Path]:
         return sorted((self.buckets / "out").rglob("*.tif"))
 
-    def wait(self, what: Callable[[], bool], seconds: float = 120) -> None:
+    def wait(self, what: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, (self.folder / "runner.log").read_text()[-3000:]

@@ -156,7 +156,7 @@ def test_another_server_takes_a_job_over_when_its_server_is_killed(tmp_path, clu
 
         os.kill(first.pid, signal.SIGKILL)
         done = bench.store.get(job_id).features_done
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while bench.store.get(job_id).features_done < done + 6:
             assert time.monotonic() < end, "nobody took the job over"
             time.sleep(0.05)
@@ -178,7 +178,7 @@ def test_server_whose_lease_was_taken_lets_the_job_go(bench):
     # As when this server was paused for longer than its lease, and another one took the job.
     now = time.time()
     assert [job.id for job in bench.store.claim("another", now_s=now + 60, lease_s=3600)] == [job_id]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 180
     while bench.runner.state().units_in_flight:
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -227,7 +227,7 @@ def test_files_of_jobs_that_ended_elsewhere_are_removed(tmp_path, cluster):
     waiting = bench.create(units=1)
     home.job(waiting).mkdir()
     bench.begin()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 180
     while home.job_ids() != [waiting]:
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -46,7 +46,7 @@ def jobs(server, *arguments: str, over_http: bool) -> subprocess.CompletedProces
     secrets = {names[key]: value for key, value in server.credentials.items()}
     place = ["--url", server.url] if over_http else ["--home", str(server.home)]
     return subprocess.run(
-        command("jobs", *arguments, *place), env={**ENV, **secrets}, capture_output=True, text=True, timeout=90
+        command("jobs", *arguments, *place), env={**ENV, **secrets}, capture_output=True, text=True, timeout=180
     )
 
 
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there(tmp_path: Path):
         env={**os.environ, **ENV, **keys},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr
