@@ -98,13 +98,14 @@ def analyse(
         block_bytes=block_bytes,
     )
     count = sum(len(members) for members in scenes)
-    return Analysis(file.count, count, units, cost, pack(sources, scenes), tuple(notes), report)
+    payload = pack(sources, scenes)
+    return Analysis(file.count, count, units, cost, payload, tuple(notes), report, tuple(map(tuple, scenes)))
 
 
-def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> list[Scene]:
+def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     """Scenes whose footprint's box meets the box of some polygons (None among them is left aside)."""
     box = lonlat_box(shapely.bounds(polygons), epsg)
-    return [] if box is None else [scene for scene in scenes if boxes_meet(scene.bbox, box)]
+    return () if box is None else tuple(scene for scene in scenes if boxes_meet(scene.bbox, box))
 
 
 def _search_boxes(bounds: npt.NDArray[np.float64], epsg: int, most: int) -> list[Bbox]:

@@ -55,6 +55,7 @@ class Engine:
         self._files: dict[Path, tuple[tuple[int, int], FeatureFile]] = {}
         self._batches: dict[FeatureFile, FeatureBatch] = {}
         self._plans: tuple[bytes, tuple[tuple[Scene, ...], ...]] | None = None
+        self._planned: tuple[object, tuple[TimeRange, ...]] | None = None
         self._catalogs: Catalog | None = None
 
     def __enter__(self) -> Engine:
@@ -173,22 +174,26 @@ class Engine:
         file = self._features(features)
         plan = analysis.units[index]
         batch = self._read_some(file, plan.feature_ids)
-        if self._plans is None or self._plans[0] is not analysis.payload:
-            self._plans = (analysis.payload, unpack_scenes(analysis.payload))
+        scenes = analysis.found
+        if scenes is None:
+            if self._plans is None or self._plans[0] is not analysis.payload:
+                self._plans = (analysis.payload, unpack_scenes(analysis.payload))
+            scenes = self._plans[1]
         polygons = checked_polygons(batch.wkb) if batch.polygons is None else batch.polygons
-        near = [scenes_near(polygons, file.epsg, scenes) for scenes in self._plans[1]]
+        near = tuple(scenes_near(polygons, file.epsg, members) for members in scenes)
         return WorkUnit(
             index,
             request.model_dump_json(
                 by_alias=True, exclude_none=True, include={"input": {"data"}, "aggregation": True, "calculations": True}
             ),
-            repack(analysis.payload, near),
+            analysis.payload if near == scenes else repack(analysis.payload, near),
             file.epsg,
             batch.ids,
             batch.identifiers,
             tuple(None if position in batch.problems else wkb for position, wkb in enumerate(batch.wkb)),
             batch.problems,
             polygons,
+            near,
         )
 
     def run(
@@ -225,7 +230,7 @@ class Engine:
             request,
             script,
             bind_inputs(script, request.input.data, unpack_collections(unit.payload)),
-            unpack_scenes(unit.payload),
+            unpack_scenes(unit.payload) if unit.scenes is None else unit.scenes,
             self._intervals(request),
         )
         lanes = []
@@ -302,6 +307,9 @@ class Engine:
 
     def _intervals(self, request: StatisticsRequest) -> tuple[TimeRange, ...]:
         aggregation = request.aggregation
+        key = aggregation.time_range, aggregation.aggregation_interval
+        if self._planned is not None and self._planned[0] == key:
+            return self._planned[1]
         found = []
         behavior = aggregation.aggregation_interval.last_interval_behavior
         most = self.settings.limits.intervals
@@ -318,7 +326,8 @@ class Engine:
                 " use a shorter one, or lastIntervalBehavior SHORTEN or EXTEND",
                 "aggregation->aggregationInterval",
             )
-        return tuple(found)
+        self._planned = (key, tuple(found))
+        return self._planned[1]
 
     def _script(self, request: StatisticsRequest) -> Evalscript:
         from swathe.engine.evaluate import check_outputs

@@ -10,47 +10,34 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from swathe.catalog.scene import Scene
-from swathe.engine.evaluate import check_outputs, chunks
 from swathe.engine.inputs import SourceInput
 from swathe.engine.lanes import Lane
-from swathe.engine.phases import CELLS, READ, SCRIPT, STATISTICS
+from swathe.engine.phases import CELLS, READ, SCRIPT
+from swathe.engine.pieces import CHUNK_BYTES, Part, Piece, PieceEvaluator, cut_pieces
 from swathe.engine.reading import CellIndex, SceneReader, reads_from_store
 from swathe.engine.reading_between import BetweenReader
 from swathe.engine.resampling import interpolates
 from swathe.engine.results import GroupResults, Results
-from swathe.engine.samples import preprocess, source_columns, updated_script
+from swathe.engine.samples import preprocess
 from swathe.engine.task import Group, UnitTask, UnitTools
 from swathe.engine.timeline import Segment, busy_intervals, plan_segments, same_presence
-from swathe.evalscript.columns import Batch
 from swathe.grids.cover import Cells, cover, join_cells
 from swathe.model.errors import ScriptError, SourceError, SwatheError
-from swathe.model.time import format_time
 from swathe.sampling.mosaic import Mask, Mosaic, mosaic
 
-_CHUNK_CELLS, _LEAST_CHUNK_CELLS = 1_000_000, 20_000
-_CHUNK_BYTES = 16 * 2**20
 # Intervals whose files are opened ahead, and whose blocks are fetched ahead, the present one included.
 _OPENED_AHEAD = 16
 _ORDERED_AHEAD = 4
+# Intervals of so many cells together are taken through the script in one call.
+_TOGETHER_CELLS = 100_000
 _LEAST_CUT_CELLS = 100_000
 _LEAST_CUT_FEATURES = 500
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some features (first, last excluded) in one interval; `share` is what it is of the group's work."""
-
-    interval: int
-    first: int
-    last: int
-    share: float
 
 
 class GroupRun:
@@ -74,11 +61,11 @@ class GroupRun:
         self._results: Results = GroupResults(task, group, tools) if results is None else results
         self._index = CellIndex(self._cells, group.grids)
         self._readers = [self._reader_of(source) for source in task.sources]
-        self._faults = {lane.number: self._results.finder(ScriptError) for lane in tools.lanes.lanes}
         self._prepared: dict[int, list[Segment]] = {}
         self._lock = threading.RLock()
         self._from_store = any(map(reads_from_store, group.timelines))
         self._opened = self._ordered = 0
+        self._evaluator = PieceEvaluator(task, group.timelines, tools, self._cells, self._results)
 
     def _reader_of(self, source: SourceInput) -> SceneReader:
         told = self._tools.reader, self._index, source.collection, source.reads, self._group.cell_m
@@ -111,15 +98,26 @@ class GroupRun:
         parts = self._parts(busy)
         left = Counter(part.interval for part in parts)
 
-        def run(part: Part, lane: Lane) -> None:
-            self._run(part, lane)
-            with self._lock:
-                left[part.interval] -= 1
-                if not left[part.interval]:
-                    del self._prepared[part.interval]
-            done(part.share)
+        def run(few: Sequence[Part], lane: Lane) -> None:
+            self._run(few, lane)
+            for part in few:
+                with self._lock:
+                    left[part.interval] -= 1
+                    if not left[part.interval]:
+                        del self._prepared[part.interval]
+                done(part.share)
 
-        lanes.run(partial(run, part) for part in parts)
+        lanes.run(partial(run, few) for few in self._together(parts))
+
+    def _together(self, parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
+        """Parts that a lane takes at once: one, or several where they are so small that a call of the script's process
+        costs more than their cells. They become fewer towards the end, so that all lanes end at about the same time."""
+        first = 0
+        while first < len(parts):
+            most = _TOGETHER_CELLS // max(1, self._cells.count)
+            count = max(1, min(most, -(-(len(parts) - first) // (2 * len(self._tools.lanes)))))
+            yield parts[first : first + count]
+            first += count
 
     def _parts(self, busy: Sequence[int]) -> list[Part]:
         """The intervals one by one, the last ones cut by features."""
@@ -175,21 +173,27 @@ class GroupRun:
             columns.clear()
             self._compute_apart(part, ready, first)
             return
-        lanes.run(self._evaluations(part, ready, columns))
+        lanes.run(partial(self._evaluator.run, piece) for piece in cut_pieces(part, ready, columns, self._cells.starts))
 
-    def _run(self, part: Part, lane: Lane) -> None:
-        """Reads, evaluates and reduces some features in one interval."""
-        with lane.phases.of(READ):
-            self._look_ahead(part.interval, lane)
-        ready = self._within(self._prepare(part.interval, lane), part.first, part.last)
-        if not ready or not self._results.wants(part.interval, part.first):
-            return
-        try:
-            self._compute(part, ready, lane)
-        except SourceError as error:
-            if error.retryable:
-                raise
-            self._compute_apart(part, ready, lane)
+    def _run(self, parts: Sequence[Part], lane: Lane) -> None:
+        """Reads, evaluates and reduces each part's features in its interval."""
+        waiting: list[Piece] = []
+        for part in parts:
+            with lane.phases.of(READ):
+                self._look_ahead(part.interval, lane)
+            ready = self._within(self._prepare(part.interval, lane), part.first, part.last)
+            if not ready or not self._results.wants(part.interval, part.first):
+                continue
+            try:
+                waiting += self._read(part, ready, lane)
+            except SourceError as error:
+                if error.retryable:
+                    raise
+                self._compute_apart(part, ready, lane)
+            if sum(piece.columns_bytes(self._cells.starts) for piece in waiting) >= CHUNK_BYTES:
+                self._evaluator.run_all(waiting, lane)
+                waiting = []
+        self._evaluator.run_all(waiting, lane)
 
     def _within(self, segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
         return [part for segment in segments if (part := segment.within(first, last)) is not None]
@@ -256,6 +260,11 @@ class GroupRun:
 
     def _compute(self, part: Part, segments: Sequence[Segment], lane: Lane) -> None:
         """Reads what some segments of a part need, then takes them through the script."""
+        for piece in self._read(part, segments, lane):
+            self._evaluator.run(piece, lane)
+
+    def _read(self, part: Part, segments: Sequence[Segment], lane: Lane) -> list[Piece]:
+        """Reads what some segments of a part need."""
         with lane.phases.of(READ):
             columns = [
                 {
@@ -264,27 +273,7 @@ class GroupRun:
                 }
                 for source in range(len(self._readers))
             ]
-        for evaluate in self._evaluations(part, segments, columns):
-            evaluate(lane)
-
-    def _evaluations(
-        self, part: Part, segments: Sequence[Segment], columns: Sequence[Mapping[str, Mosaic]]
-    ) -> Iterator[Callable[[Lane], None]]:
-        """The script over what was read, in pieces of bounded size."""
-        base = int(self._cells.starts[part.first])
-
-        def evaluate(segment: Segment, first: int, last: int, lane: Lane) -> None:
-            self._faults[lane.number].run(
-                first,
-                last,
-                lambda a, b: self._evaluate(part.interval, segment, columns, base, a, b, lane),
-                lambda a, b, error: self._results.fail(part.interval, a, b, error),
-            )
-
-        for segment in segments:
-            most = chunk_cells(segment, columns)
-            for first, last in chunks(self._cells.starts, segment.first, segment.last, most):
-                yield partial(evaluate, segment, first, last)
+        return list(cut_pieces(part, segments, columns, self._cells.starts))
 
     def _read_layer(self, part: Part, source: int, scenes: Mapping[int, npt.NDArray[np.bool_]]) -> Mosaic:
         """The columns of one layer of a source: its scenes laid over one another, each scene's blocks once.
@@ -321,50 +310,6 @@ class GroupRun:
         if chosen.all():
             return None
         return np.repeat(chosen.view(np.uint8), np.diff(self._cells.starts[first : last + 1]))
-
-    def _evaluate(
-        self,
-        number: int,
-        segment: Segment,
-        columns: Sequence[Mapping[str, Mosaic]],
-        base: int,
-        first: int,
-        last: int,
-        lane: Lane,
-    ) -> None:
-        """Runs the script over features `first` to `last` of a segment and hands over what it returns.
-
-        The columns begin at cell `base` of the group.
-        """
-        if not self._results.wants(number, first):
-            return
-        interval = self._task.intervals[number]
-        begin, end = int(self._cells.starts[first]), int(self._cells.starts[last])
-        with lane.phases.of(SCRIPT):
-            sources = [
-                source_columns(
-                    timeline, samples, [mosaics[sample.layer] for sample in samples], begin - base, end - base
-                )
-                for timeline, mosaics, samples in zip(self._group.timelines, columns, segment.samples, strict=True)
-            ]
-            batch = Batch(tuple(sources), format_time(interval.start), format_time(interval.end))
-            script = updated_script(segment, self._task.script, self._group.timelines, interval, lane.host)
-            if script is not self._task.script:
-                check_outputs(script, {})
-            # done with before the host is called again
-            evaluated = lane.host.evaluate(script, batch, borrow=True)
-        with lane.phases.of(STATISTICS):
-            self._results.take(number, segment, first, last, evaluated, script, self._cells)
-
-
-def chunk_cells(segment: Segment, columns: Sequence[Mapping[str, Mosaic]]) -> int:
-    """How many cells go through the script at once, so that all their samples stay within some megabytes."""
-    per_cell = sum(
-        1 + sum(values.itemsize for values, _, _ in mosaics[sample.layer].bands.values())
-        for mosaics, samples in zip(columns, segment.samples, strict=True)
-        for sample in samples
-    )
-    return min(_CHUNK_CELLS, max(_LEAST_CHUNK_CELLS, _CHUNK_BYTES // max(1, per_cell)))
 
 
 def find_cells(task: UnitTask, group: Group, tools: UnitTools) -> Cells:

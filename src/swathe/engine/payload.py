@@ -21,8 +21,9 @@ def pack(sources: Sequence[SourceInput], scenes: Sequence[Sequence[Scene]]) -> b
     """The bytes of a plan: of the collections just the bands that are read."""
     collections: dict[str, Any] = {}
     for source in sources:
-        told = asdict(source.collection) | {"bands": {}}
-        entry = collections.setdefault(str(source.number), {key: told[key] for key in told if key not in _CHECKED})
+        told = {field.name: getattr(source.collection, field.name) for field in fields(source.collection)}
+        told = {name: value for name, value in told.items() if name not in _CHECKED}
+        entry = collections.setdefault(str(source.number), told | {"bands": {}})
         entry["bands"] |= {band.name: asdict(band.definition) for band in source.reads}
     return _compress(collections, scenes)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from swathe.model.errors import SwatheError
+
+if TYPE_CHECKING:
+    from swathe.catalog.scene import Scene
 
 
 class Stopped(SwatheError):
@@ -53,7 +57,8 @@ class Analysis:
     """What was found out before the work: enough to run the job later, elsewhere, with the same result.
 
     `payload` holds the validated script and the scenes in an opaque form, a few kilobytes a scene. `report` has the plan's
-    figures by name, as `estimate` gives them.
+    figures by name, as `estimate` gives them. `found` are the payload's scenes per input, for who goes on in the same
+    process; they do not travel.
     """
 
     features: int
@@ -63,13 +68,18 @@ class Analysis:
     payload: bytes
     notes: tuple[str, ...] = ()
     report: Mapping[str, float] = field(default_factory=dict)
+    found: tuple[tuple[Scene, ...], ...] | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "found": None}
 
 
 @dataclass(frozen=True)
 class WorkUnit:
     """All that a worker needs to compute some features; holds no secret and no open handle.
 
-    `polygons` are the geometries as shapely has them, where the unit is made and run in one process; they do not travel.
+    Where the unit is made and run in one process, `polygons` are the geometries as shapely has them and `scenes` the
+    payload's per input; they do not travel.
     """
 
     index: int
@@ -81,9 +91,10 @@ class WorkUnit:
     geometries: tuple[bytes | None, ...]
     problems: Mapping[int, str] = field(default_factory=dict)
     polygons: npt.NDArray[np.object_] | None = field(default=None, compare=False, repr=False)
+    scenes: tuple[tuple[Scene, ...], ...] | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "polygons": None}
+        return {**self.__dict__, "polygons": None, "scenes": None}
 
 
 @dataclass(frozen=True)

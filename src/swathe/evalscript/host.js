@@ -236,6 +236,43 @@
     return text === undefined ? "null" : text;
   };
 
+  // What belongs to one evaluation, and to no other.
+  const beginning = (begin) => {
+    const userData = {};
+    return {
+      scenes: allScenes(begin),
+      inputMetadata: { serviceVersion: begin.serviceVersion, normalizationFactor: begin.normalizationFactor ?? undefined },
+      customData: {},
+      outputMetadata: { userData },
+      fresh: userData,
+    };
+  };
+
+  const driverOf = (request) => {
+    if (request.text !== undefined) {
+      const make = compile("P", "evaluatePixel", "arena", "offsets", "stride", request.text);
+      drivers[request.driver] = make(P, script.evaluatePixel, arena, request.offsets, request.stride);
+    }
+    return drivers[request.driver];
+  };
+
+  const evaluate = (run, { scenes, inputMetadata, customData, outputMetadata }, first, last) => {
+    for (let from = first; from < last; from += SLICE) {
+      run(from, min(from + SLICE, last), scenes, inputMetadata, customData, outputMetadata);
+    }
+  };
+
+  const ending = ({ scenes, inputMetadata, outputMetadata, fresh }, limit) => {
+    if (typeof script.updateOutputMetadata === "function") {
+      const updateOutputMetadata = script.updateOutputMetadata;
+      updateOutputMetadata(scenes, inputMetadata, outputMetadata);
+    }
+    const userData = outputMetadata.userData;
+    if (userData === undefined || userData === null) return "null";
+    if (userData === fresh && ownKeys(userData).length === 0) return "null";
+    return serialised(userData, limit, "outputMetadata.userData");
+  };
+
   const operations = {
     __proto__: null,
 
@@ -310,40 +347,29 @@
 
     // One step of an evaluation: it may begin it, run over some cells, and end it.
     step(request) {
-      if (request.begin) {
-        const begin = request.begin;
-        env = {
-          scenes: allScenes(begin),
-          inputMetadata: { serviceVersion: begin.serviceVersion, normalizationFactor: begin.normalizationFactor ?? undefined },
-          customData: {},
-          outputMetadata: { userData: {} },
-          fresh: null,
-        };
-        env.fresh = env.outputMetadata.userData;
-      }
-      if (request.text !== undefined) {
-        const make = compile("P", "evaluatePixel", "arena", "offsets", "stride", request.text);
-        drivers[request.driver] = make(P, script.evaluatePixel, arena, request.offsets, request.stride);
-      }
-      if (request.cells > 0) {
-        const run = drivers[request.driver];
-        const { cells } = request;
-        const { scenes, inputMetadata, customData, outputMetadata } = env;
-        for (let from = 0; from < cells; from += SLICE) {
-          run(from, min(from + SLICE, cells), scenes, inputMetadata, customData, outputMetadata);
-        }
-      }
+      if (request.begin) env = beginning(request.begin);
+      const run = driverOf(request);
+      evaluate(run, env, 0, request.cells);
       if (!request.end) return "null";
-      const { scenes, inputMetadata, outputMetadata, fresh } = env;
+      const ended = env;
       env = null;
-      if (typeof script.updateOutputMetadata === "function") {
-        const updateOutputMetadata = script.updateOutputMetadata;
-        updateOutputMetadata(scenes, inputMetadata, outputMetadata);
+      return ending(ended, request.limit);
+    },
+
+    // Whole evaluations, whose cells lie one after another.
+    batches(request) {
+      const run = driverOf(request);
+      const { batches, limit } = request;
+      let text = "";
+      let from = 0;
+      for (let k = 0; k < batches.length; k++) {
+        const { begin, cells } = batches[k];
+        const one = beginning(begin);
+        evaluate(run, one, from, from + cells);
+        from += cells;
+        text += (k ? "," : "") + ending(one, limit);
       }
-      const userData = outputMetadata.userData;
-      if (userData === undefined || userData === null) return "null";
-      if (userData === fresh && ownKeys(userData).length === 0) return "null";
-      return serialised(userData, request.limit, "outputMetadata.userData");
+      return `[${text}]`;
     },
   };
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,11 @@ _STEP_BYTES = 32 * 2**20
 _ARENA_BYTES = _STEP_BYTES + 2**16
 # Shared memory is mapped in whole pages, of 4, 16 or 64 KiB.
 _GRAIN_BYTES = 2**16
+
+
+def most_cells(layout: driver.Layout) -> int:
+    """How many cells a step takes at most."""
+    return max(1, _STEP_BYTES // max(1, layout.bytes_per_cell()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +46,26 @@ class Transfer:
     def of(cls, script: Evalscript, batch: Batch) -> Transfer:
         """Raises ValueError where the batch lacks a band."""
         layout = driver.layout_of(script, batch)
-        stride = driver.stride_for(batch.cells, max(1, _STEP_BYTES // max(1, layout.bytes_per_cell())))
+        stride = driver.stride_for(batch.cells, most_cells(layout))
         columns = tuple(
             source.data_mask if name == "dataMask" else source.bands[name].values
             for spec, source in zip(script.inputs, batch.sources, strict=True)
             for name in spec.bands
         )
         return cls(script, layout, columns, batch.cells, stride, tuple(layout.offsets(stride)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Transfer], strides: Collection[int]) -> Transfer:
+        """Batches of one layout after one another; of the rows that loops were already made for (`strides`) the shortest
+        that have room for them."""
+        (first, *_), cells = parts, sum(part.cells for part in parts)
+        layout = first.layout
+        stride = min((known for known in strides if known >= cells), default=None)
+        stride = stride or driver.stride_for(cells, most_cells(layout))
+        columns = tuple(
+            np.concatenate([part.columns[number] for part in parts], axis=1) for number in range(len(first.columns))
+        )
+        return replace(first, columns=columns, cells=cells, stride=stride, offsets=tuple(layout.offsets(stride)))
 
     @property
     def steps(self) -> Iterator[tuple[int, int]]:
@@ -90,3 +108,17 @@ class Transfer:
             shape = (len(output.bands), self.stride)
             found[output.id] = np.ndarray(shape, driver.DTYPES[output.sample_type], memory, offset)[:, :count]
         return found
+
+
+def alike(transfers: Sequence[Transfer]) -> Iterator[list[int]]:
+    """The numbers of those that one step can take together."""
+    open_: dict[driver.Layout, list[int]] = {}
+    room: dict[driver.Layout, int] = {}
+    for number, transfer in enumerate(transfers):
+        layout = transfer.layout
+        room[layout] = room.get(layout, most_cells(layout)) - transfer.cells
+        if room[layout] < 0 and layout in open_:
+            yield open_.pop(layout)
+            room[layout] = most_cells(layout) - transfer.cells
+        open_.setdefault(layout, []).append(number)
+    yield from open_.values()

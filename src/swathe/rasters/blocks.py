@@ -165,7 +165,7 @@ class BlockReader:
     def _read_plain(
         self, tiff: PlainTiff, bands: tuple[int, ...], blocks: list[Block], level: int
     ) -> Iterator[tuple[Block, Pixels]]:
-        decoder = BlockDecoder(tiff, level, bands)
+        decoder = tiff.decoder(level, bands)
         room = self._rooms.take()
         try:
             stored = (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swathe.rasters.counters import ReadCounters, Tally
@@ -153,7 +153,7 @@ class Layouts:
         if path is None:
             return href
         try:
-            status = Path(path).stat()
+            status = os.stat(path)
         except OSError:
             return href
         return href, status.st_size, status.st_mtime_ns

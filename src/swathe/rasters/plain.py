@@ -6,6 +6,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from swathe.storage import SourceFiles
 HEADER_BYTES = 32 * 2**10
 _GAP_BYTES = 64 * 2**10
 _BATCH_BLOCKS = 256
+_KNOWN_DECODERS = 16
 _CHOPPED_STRIP_BYTES = 256 * 2**10
 _REDUCED, _MASK = 1, 4
 
@@ -31,6 +33,19 @@ class PlainTiff:
 
     info: RasterInfo
     levels: tuple[TiffImage, ...]
+
+    def decoder(self, level: int, bands: tuple[int, ...]) -> BlockDecoder:
+        """What makes pixels of the stored blocks of some bands of a level; the last few are kept."""
+        known = self._decoders.get((level, bands))
+        if known is None:
+            if len(self._decoders) >= _KNOWN_DECODERS:
+                self._decoders.clear()
+            known = self._decoders[level, bands] = BlockDecoder(self, level, bands)
+        return known
+
+    @cached_property
+    def _decoders(self) -> dict[tuple[int, tuple[int, ...]], BlockDecoder]:
+        return {}
 
 
 @dataclass(frozen=True)

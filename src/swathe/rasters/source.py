@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 Transform = tuple[float, float, float, float, float, float]
 
@@ -22,6 +23,13 @@ class SourceGrid:
     width: int
     height: int
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.epsg, self.transform, self.width, self.height))
+
     def to_crs(self, column: float, row: float) -> tuple[float, float]:
         """The place of a column and row, which need not be whole."""
         a, b, c, d, e, f = self.transform
@@ -32,7 +40,7 @@ class SourceGrid:
         a, b, c, d, e, f = self.inverse
         return a * x + b * y + c, d * x + e * y + f
 
-    @property
+    @cached_property
     def inverse(self) -> Transform:
         """The transform from the CRS to columns and rows."""
         a, b, c, d, e, f = self.transform
@@ -55,7 +63,7 @@ class SourceGrid:
         a, b, _, d, e, _ = self.transform
         return a > 0 and e < 0 and b == 0 and d == 0
 
-    @property
+    @cached_property
     def pixel_size(self) -> tuple[float, float]:
         """Width and height of a pixel in units of the CRS, both positive."""
         a, b, _, d, e, _ = self.transform
@@ -99,15 +107,17 @@ class RasterInfo:
 
     def level(self, level: int) -> OverviewInfo:
         """Size and blocks of a level: 0 is the raster itself, n its nth overview."""
-        if level == 0:
-            return OverviewInfo(self.grid.width, self.grid.height, self.block_width, self.block_height)
-        return self.overviews[level - 1]
+        return self._levels[level][0]
 
     def level_grid(self, level: int) -> SourceGrid:
         """The grid of a level's pixels."""
-        if level == 0:
-            return self.grid
-        return self.grid.reduced(self.overviews[level - 1].width, self.overviews[level - 1].height)
+        return self._levels[level][1]
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[OverviewInfo, SourceGrid], ...]:
+        own = OverviewInfo(self.grid.width, self.grid.height, self.block_width, self.block_height)
+        reduced = ((level, self.grid.reduced(level.width, level.height)) for level in self.overviews)
+        return (own, self.grid), *reduced
 
     def block_counts(self, level: int = 0) -> tuple[int, int]:
         """How many rows and columns of blocks a level has."""

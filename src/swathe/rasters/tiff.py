@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,55 +51,55 @@ class TiffImage:
         value = self.tags.get(tag)
         return int(value[0]) if value else default
 
-    @property
+    @cached_property
     def width(self) -> int:
         return self.number(WIDTH, 0)
 
-    @property
+    @cached_property
     def height(self) -> int:
         return self.number(HEIGHT, 0)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Bands."""
         return self.number(SAMPLES, 1)
 
-    @property
+    @cached_property
     def compression(self) -> int:
         return self.number(COMPRESSION, 1)
 
-    @property
+    @cached_property
     def predictor(self) -> int:
         return self.number(PREDICTOR, 1)
 
-    @property
+    @cached_property
     def is_tiled(self) -> bool:
         return TILE_WIDTH in self.tags
 
-    @property
+    @cached_property
     def is_separate(self) -> bool:
         """Each band has blocks of its own."""
         return self.number(PLANAR, 1) == 2 and self.samples > 1
 
-    @property
+    @cached_property
     def block_width(self) -> int:
         return self.number(TILE_WIDTH, 0) if self.is_tiled else self.width
 
-    @property
+    @cached_property
     def block_height(self) -> int:
         if self.is_tiled:
             return self.number(TILE_HEIGHT, 0)
         return min(self.number(ROWS_PER_STRIP, self.height), self.height)
 
-    @property
+    @cached_property
     def block_rows(self) -> int:
         return -(-self.height // self.block_height)
 
-    @property
+    @cached_property
     def block_columns(self) -> int:
         return -(-self.width // self.block_width)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any] | None:
         """The numbers' type in the file's byte order; None where NumPy has none, or bands differ."""
         bits, formats = self.tags.get(BITS, (1,)), self.tags.get(SAMPLE_FORMAT, (1,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ from swathe.storage.urls import parse_object_url, shown_url, to_file
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=16_384)
 def local_path(href: str) -> Path | None:
     """The file that a plain path or a `file://` address names; None for an address in a store or on a server."""
     if href.startswith("file://"):
