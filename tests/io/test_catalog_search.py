@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,22 @@ def test_a_deployments_catalog_goes_by_the_names_of_requests(tmp_path: Path) -> 
     assert list(catalog.collection("BYOC-X").bands) == ["B04"]
     with pytest.raises(RequestInvalid, match="no collection of type 'landsat'; it has: sentinel-2-l2a, S2L2A, byoc-x"):
         catalog.collection("landsat")
+
+
+def test_what_is_known_of_a_deployments_sources_is_shared_with_those_who_have_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_LOOK_AGAIN_S", 1000.0)
+    one, two = (_write_catalog(tmp_path / name, items) for name, items in (("1", ITEMS[:2]), ("2", ITEMS[2:])))
+    catalog = Catalog([CollectionSettings(type="sentinel-2-l2a", source=str(one))], ObjectStores(StorageSettings()))
+    own = [CollectionSettings(type="byoc-x", source=str(two))]
+    assert [scene.id for scene in catalog.with_more(own).find_scenes("sentinel-2-l2a", **EVER)] == ["a", "b"]
+    shutil.rmtree(one)  # who has not read it would have to say that it is missing
+    again = catalog.with_more(own)
+    assert [scene.id for scene in again.find_scenes("sentinel-2-l2a", **EVER)] == ["a", "b"]
+    assert [scene.id for scene in again.find_scenes("byoc-x", **EVER)] == ["c", "d"]
+    with pytest.raises(RequestInvalid, match="no collection of type 'byoc-x'"):
+        catalog.find_scenes("byoc-x", **EVER)
 
 
 def _shared_data() -> Path | None:

@@ -20,7 +20,7 @@ RAMP = np.arange(1, 145, dtype=np.uint16).reshape(12, 12)
 
 @pytest.fixture
 def season(tmp_path: Path) -> World:
-    """Twelve days over three fields, the third under every other scene only."""
+    """Twelve days over three fields, of which every other scene does not reach the third."""
     world = World(tmp_path)
     for day in range(1, DAYS + 1):
         values = RAMP * day if day % 2 else (RAMP * day)[:, :8].copy()
@@ -101,11 +101,11 @@ def test_an_interval_that_fails_fails_alone(season: World) -> None:
     assert failed == [day == 5 for day in range(1, DAYS + 1)]
     assert "no such crop" in found.error(2)[4]["message"]
     assert found.means(1) == [RAMP[:2, :3].mean() * day for day in range(1, DAYS + 1)]
-    assert found.error(3) == [None] * (DAYS // 2)
+    assert found.error(3) == [None] * DAYS
 
 
 def test_a_scene_that_cannot_be_read_fails_its_interval_alone(season: World) -> None:
-    file = next(season.files.rglob("s5*B04*.tif"))
+    file = next(season.files.rglob("s5/B04.tif"))
     file.write_bytes(file.read_bytes()[:200])
     found = compute(season, SCRIPTS["SIMPLE"])
     assert [error is not None for error in found.error(1)] == [day == 5 for day in range(1, DAYS + 1)]

@@ -456,6 +456,21 @@ def test_state_lasts_as_long_as_the_key_and_no_longer(host: ScriptHost) -> None:
     assert values("b") == [1, 2], "contexts beyond the last few are closed"
 
 
+def test_a_context_in_which_nothing_but_setup_has_run_is_as_good_as_new(host: ScriptHost) -> None:
+    text = """let setups = 0, cells = 0;
+    function setup() { setups++; return {input: ['x'], output: {bands: 2, sampleType: 'FLOAT32'}} }
+    function evaluatePixel() { return [setups, ++cells, Math.random()] }"""
+    batch = Batch((make_source({"x": [0, 0]}),), FROM, TO)
+    script = host.setup(text)
+    first = host._contexts[text, ""]
+    host.fresh(script)
+    assert host._contexts[text, ""] is first, "a new one would be the same"
+    assert host.evaluate(script, batch).outputs["default"].tolist() == [[1, 1], [1, 2]]
+    host.fresh(script)
+    assert (text, "") not in host._contexts
+    assert host.evaluate(script, batch).outputs["default"].tolist() == [[1, 1], [1, 2]]
+
+
 def test_random_numbers_are_the_same_in_every_run(host: ScriptHost) -> None:
     assert returned(host, "[Math.random(), Math.random()]") == returned(host, "[Math.random(), Math.random()]")
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import boto3
@@ -16,6 +17,7 @@ import pytest
 from builders import make_request
 from servers import moto_server
 from serving import BATCH, ENV, Serving, command, make_inputs, wait_for, write_config
+from swathe.cli.serve import _listen
 
 # Together in one process, since they share what takes seconds to start.
 pytestmark = pytest.mark.xdist_group("serve")
@@ -236,6 +238,14 @@ def test_second_server_on_a_home_is_refused(local):
     assert "Another server" in second.stderr
     assert "Traceback" not in second.stderr
     assert second.stdout == ""
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    """Head and body of an answer are two writes; the second is not to wait until the client has confirmed the first."""
+    with closing(_listen("127.0.0.1", 0)) as listener, closing(socket.create_connection(listener.getsockname())):
+        connection, _ = listener.accept()
+        with closing(connection):
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_port_in_use_is_a_sentence(tmp_path):

@@ -40,12 +40,19 @@ class Catalog:
         self._stores = stores
         self._keeps_items = keeps_items
         self._sources: dict[int, SceneCatalog] = {}
+        self._base: Catalog | None = None
         self._lock = threading.Lock()
 
     def __reduce__(
         self,
     ) -> tuple[type[Catalog], tuple[tuple[CollectionSettings, ...], ObjectStores, CatalogSettings]]:
         return type(self), (self._settings, self._stores, self._searching)
+
+    def with_more(self, settings: Sequence[CollectionSettings]) -> Catalog:
+        """One that has other collections besides, and shares what this one has opened and read."""
+        other = Catalog((*self._settings, *settings), self._stores, self._searching, keeps_items=self._keeps_items)
+        other._base = self
+        return other
 
     @property
     def most_searches(self) -> int:
@@ -169,6 +176,8 @@ class Catalog:
         return SourceKeys(entry.type, known.keys, entry.holds.over(known.holds))
 
     def _source(self, position: int) -> SceneCatalog:
+        if self._base is not None and position < len(self._base._settings):
+            return self._base._source(position)
         with self._lock:
             if position not in self._sources:
                 self._sources[position] = open_catalog(

@@ -85,7 +85,7 @@ class Engine:
         self._block_reader()
         other = copy(self)
         other.settings = self.settings.model_copy(update={"collections": (*self.settings.collections, *entries)})
-        other._catalogs = None
+        other._catalogs = self._catalog().with_more(entries)
         return other
 
     def check(self, request: StatisticsRequest) -> None:
@@ -249,6 +249,7 @@ class Engine:
         finally:
             for lane in lanes:
                 lane.host.is_unwanted = lambda: False
+                lane.host.fresh(script)  # so that the next is made in the pause between two units
             reader.forget_ahead()
         counted = asdict(reader.counters)
         counted["block_seconds"] = counted.pop("seconds")

@@ -85,10 +85,13 @@ class Context:
         self.host: Any = None
         self.arena: Arena | None = None
 
-    def load(self, builtins: str, host: str, script: str) -> str:
-        """Runs what comes before the script and its top level; the names of the optional functions it defines."""
+    def prepare(self, builtins: str, host: str) -> None:
+        """Runs what comes before the script."""
         self.racer.eval(builtins)
         self.host = self.racer.eval(host)
+
+    def load(self, script: str) -> str:
+        """Runs the script's top level; the names of the optional functions it defines."""
         self.racer.eval(script)
         binding: Any = self.racer.eval(BINDING)
         defined = self.racer.eval(DEFINED)
@@ -132,6 +135,8 @@ class Child:
         self.heap_bytes = heap_bytes
         self.contexts: dict[str, Context] = {}
         self.memory: mmap.mmap | None = None
+        self.before: tuple[str, str] | None = None
+        self.spare: Context | None = None
 
     def answer(self, command: dict[str, Any]) -> str:
         """The value a command asks for."""
@@ -142,9 +147,24 @@ class Child:
                 context.close()
             return ""
         if command["do"] == "open":
-            context = self.contexts[name] = Context(self.heap_bytes)
-            return context.load(command["builtins"], command["host"], command["script"])
+            if self.before != (command["builtins"], command["host"]):
+                self.before, self.spare = (command["builtins"], command["host"]), None
+            context = self.contexts[name] = self.spare or self.blank()
+            self.spare = None
+            return context.load(command["script"])
         return self.call(self.contexts[name], command)
+
+    def blank(self) -> Context:
+        """A context that has seen no script."""
+        context = Context(self.heap_bytes)
+        if self.before is not None:
+            context.prepare(*self.before)
+        return context
+
+    def rest(self) -> None:
+        """Uses a pause to make the context that will be wanted next."""
+        if self.before is not None and self.spare is None:
+            self.spare = self.blank()
 
     def out_of_memory(self, command: dict[str, Any]) -> bool:
         """Whether the context of a command has been stopped at its heap limit."""
@@ -236,6 +256,8 @@ async def run(shared: int, heap_bytes: int, process_bytes: int) -> None:
             answer = {"failure": "memory" if child.out_of_memory(command) else kind, "text": str(error)}
         signal.setitimer(signal.ITIMER_REAL, 0)
         send(answers, answer)
+        if command["do"] == "close" and commands.empty():
+            child.rest()
 
 
 def main() -> None:

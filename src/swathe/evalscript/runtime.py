@@ -36,6 +36,7 @@ class _Context:
     setup: object
     loops: dict[tuple[driver.Layout, int], int] = field(default_factory=dict)
     arena: int = 0
+    is_used: bool = False
 
 
 class ScriptHost:
@@ -96,9 +97,12 @@ class ScriptHost:
             return parse_setup(context.setup, text, auto=auto, functions=context.functions)
 
     def fresh(self, script: Evalscript, *, key: str = "") -> None:
-        """Forgets the script's context under this key, with everything the script has kept."""
+        """Forgets the script's context under this key, with everything the script has kept; one in which setup() alone has
+        run stays."""
         with self._lock:
-            self._forget((script.text, key))
+            context = self._contexts.get((script.text, key))
+            if context is not None and context.is_used:
+                self._forget((script.text, key))
 
     def pre_process(
         self,
@@ -305,6 +309,7 @@ class ScriptHost:
         limit_s: float | None = None,
     ) -> str:
         context = self._context(text, key)
+        context.is_used = True
         command = {
             "do": "call",
             "context": context.name,
