@@ -5,7 +5,6 @@ A row is an item: `id`, `geometry` (WKB), `bbox` and `assets` are its own, every
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from swathe.catalog.item_cache import Item, Window
 from swathe.catalog.items import Extent
 from swathe.model.errors import SourceError, StorageError
 from swathe.storage import ObjectStores, SourceFiles
+from swathe.storage.seekable import SeekableFile
 from swathe.storage.sources import local_path
 from swathe.storage.urls import shown_url
 
@@ -130,30 +130,14 @@ class Geoparquet:
             ) from None
 
 
-class _RangeFile(io.RawIOBase):
+class _RangeFile(SeekableFile):
     """A file in a store, read by ranges. Small reads next to each other share a request."""
 
     def __init__(self, files: SourceFiles, href: str) -> None:
-        super().__init__()
+        super().__init__(files.size(href))
         self._files, self._href = files, href
-        self._size = files.size(href)
-        self._at = 0
         self._start, self._piece = 0, memoryview(b"")
         self._lock = threading.Lock()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
 
     def read(self, size: int = -1) -> bytes:
         with self._lock:

@@ -6,7 +6,6 @@ GDAL finds no keys, no proxies of its own and no sidecar files: the same file ha
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from swathe.rasters.codecs import Buffer, Pixels
 from swathe.rasters.source import OverviewInfo, RasterInfo, SourceGrid
 from swathe.rasters.tiff import TiffBroken
 from swathe.storage import SourceFiles
+from swathe.storage.seekable import SeekableFile
 from swathe.storage.sources import local_path
 
 _OPTIONS = {
@@ -52,31 +52,15 @@ _PIECE_BYTES = 512 * 2**10
 _PIECES = 16
 
 
-class RangeFile(io.RawIOBase):
+class RangeFile(SeekableFile):
     """A file in a store, read in pieces as GDAL asks for it; the last few pieces are kept. Counts its requests."""
 
     def __init__(
         self, files: SourceFiles, href: str, on_read: Callable[[int], None], failures: list[Exception]
     ) -> None:
-        super().__init__()
+        super().__init__(files.size(href))
         self._files, self._href, self._on_read, self._failures = files, href, on_read, failures
-        self._size = files.size(href)
-        self._at = 0
         self._pieces: dict[int, Buffer] = {}
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
 
     def read(self, size: int = -1) -> bytes:
         end = self._size if size < 0 else min(self._size, self._at + size)
