@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ _ARRAYS = {
     "float32": "Float32",
     "float64": "Float64",
 }
+_NAMES = {np.dtype(name): name for name in _ARRAYS} | {np.dtype(bool): "uint8"}
 # Round to nearest, halves up, and clamp; NaN becomes 0. The value in range comes first: masks of 0 and 1 then take
 # one branch, which is guessed right. HALF is the largest number below 0.5, which makes `(x + HALF) | 0` right for
 # every x >= 0, where 0.5 would not be.
@@ -99,21 +101,32 @@ class Layout:
     outputs: tuple[OutputLayout, ...]
     fusion: bool
 
-    def rows(self) -> list[tuple[str, int]]:
-        """(dtype, rows of cells) of every typed array, inputs first, in the order of `offsets`."""
-        rows = [(column.dtype, source.samples) for source in self.sources for column in source.columns]
-        return rows + [(np.dtype(DTYPES[output.sample_type]).name, output.bands) for output in self.outputs]
+    def __hash__(self) -> int:
+        return self._hash
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.sources, self.outputs, self.fusion))
+
+    @cached_property
+    def row_bytes(self) -> tuple[int, ...]:
+        """What a cell takes in every typed array, inputs first, in the order of `offsets`."""
+        inputs = [
+            np.dtype(column.dtype).itemsize * source.samples for source in self.sources for column in source.columns
+        ]
+        outputs = [np.dtype(DTYPES[output.sample_type]).itemsize * output.bands for output in self.outputs]
+        return (*inputs, *outputs)
+
+    @property
     def bytes_per_cell(self) -> int:
         """What a cell takes in the arena."""
-        return sum(np.dtype(dtype).itemsize * rows for dtype, rows in self.rows())
+        return sum(self.row_bytes)
 
     def offsets(self, stride: int) -> list[int]:
         """Where each typed array of rows of `stride` cells begins in the arena, in bytes, and where the last ends."""
         offsets = [0]
-        for dtype, rows in self.rows():
-            size = np.dtype(dtype).itemsize * rows * stride
-            offsets.append(offsets[-1] + (size + 7) // 8 * 8)
+        for row_bytes in self.row_bytes:
+            offsets.append(offsets[-1] + (row_bytes * stride + 7) // 8 * 8)
         return offsets
 
     @property
@@ -291,9 +304,7 @@ def _literal(value: float) -> str:
 
 
 def _dtype_name(values: npt.NDArray[np.generic]) -> str:
-    name = values.dtype.name
-    if name == "bool":
-        return "uint8"
-    if name not in _ARRAYS:
-        raise ValueError(f"a column of {name} cannot go into an evalscript")
+    name = _NAMES.get(values.dtype)
+    if name is None:
+        raise ValueError(f"a column of {values.dtype} cannot go into an evalscript")
     return name

@@ -23,7 +23,7 @@ _GRAIN_BYTES = 2**16
 
 def most_cells(layout: driver.Layout) -> int:
     """How many cells a step takes at most."""
-    return max(1, _STEP_BYTES // max(1, layout.bytes_per_cell()))
+    return max(1, _STEP_BYTES // max(1, layout.bytes_per_cell))
 
 
 @dataclass(frozen=True, eq=False)

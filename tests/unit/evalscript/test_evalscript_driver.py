@@ -11,7 +11,7 @@ from swathe.evalscript.script import Mosaicking, parse_setup
 from swathe.model.errors import ScriptError, ScriptMemory
 
 
-def make_layout() -> tuple[list[tuple[str, int]], list[int], str]:
+def make_layout() -> tuple[tuple[int, ...], list[int], str]:
     raw = {
         "input": ["B04", "dataMask"],
         "output": [{"id": "a", "bands": 3, "sampleType": "UINT16"}, {"id": "b", "bands": 1}],
@@ -21,12 +21,12 @@ def make_layout() -> tuple[list[tuple[str, int]], list[int], str]:
     columns = {"B04": BandColumn(np.zeros((2, 5), np.uint16), scale=0.0001, offset=-0.1)}
     source = SourceColumns(None, Mosaicking.ORBIT, columns, np.ones((2, 5), np.uint8))
     layout = layout_of(script, Batch((source,), "2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z"))
-    return layout.rows(), layout.offsets(5), javascript(layout)
+    return layout.row_bytes, layout.offsets(5), javascript(layout)
 
 
 def test_columns_lie_behind_each_other_on_multiples_of_eight() -> None:
     rows, offsets, _ = make_layout()
-    assert rows == [("uint16", 2), ("uint8", 2), ("uint16", 3), ("uint8", 1)]
+    assert rows == (2 * 2, 2 * 1, 3 * 2, 1 * 1), "two samples of two bands, three and one bands of two outputs"
     assert offsets == [0, 24, 40, 72, 80]
 
 
