@@ -178,6 +178,7 @@ class GroupRun:
     def _run(self, parts: Sequence[Part], lane: Lane) -> None:
         """Reads, evaluates and reduces each part's features in its interval."""
         waiting: list[Piece] = []
+        held = 0
         for part in parts:
             with lane.phases.of(READ):
                 self._look_ahead(part.interval, lane)
@@ -185,14 +186,17 @@ class GroupRun:
             if not ready or not self._results.wants(part.interval, part.first):
                 continue
             try:
-                waiting += self._read(part, ready, lane)
+                found = self._read(part, ready, lane)
             except SourceError as error:
                 if error.retryable:
                     raise
                 self._compute_apart(part, ready, lane)
-            if sum(piece.columns_bytes(self._cells.starts) for piece in waiting) >= CHUNK_BYTES:
+                continue
+            waiting += found
+            held += sum(piece.columns_bytes(self._cells.starts) for piece in found)
+            if held >= CHUNK_BYTES:
                 self._evaluator.run_all(waiting, lane)
-                waiting = []
+                waiting, held = [], 0
         self._evaluator.run_all(waiting, lane)
 
     def _within(self, segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
