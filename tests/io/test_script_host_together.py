@@ -154,7 +154,7 @@ def test_where_one_fails_none_of_its_call_is_given(host: ScriptHost) -> None:
     host.fresh(script)
 
 
-def test_the_time_limit_is_that_of_one_batch() -> None:
+def test_the_time_limit_is_that_of_one_batch(asked: list[str]) -> None:
     spin = "function evaluatePixel(s) { let y = 0; for (let k = 0; k < 3e7; k++) y += k % 7; return [y] }"
     with ScriptHost(ScriptLimits(evaluate_s=0.4)) as host:
         script = host.setup(SETUP + spin)
@@ -162,6 +162,9 @@ def test_the_time_limit_is_that_of_one_batch() -> None:
         with pytest.raises(ScriptTimeout, match=r"within 0\.4 s"):
             list(host.evaluate_each(script, batches))
         assert host.pid is None
+        asked.clear()
+        assert [made.outputs["default"].shape for _, made in host.evaluate_each(script, batches[:3])] == [(1, 1)] * 3
+        assert len(asked) == 3, "it is not tried again with several"
 
 
 def test_user_data_have_the_limit_of_one_batch() -> None:

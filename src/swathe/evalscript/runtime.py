@@ -17,13 +17,13 @@ from swathe.evalscript.columns import Batch, Evaluated, SourceScenes
 from swathe.evalscript.process import ScriptFailure, ScriptLimits, ScriptProcess, ScriptUnwanted
 from swathe.evalscript.script import Evalscript, Mosaicking, SampleType, parse_setup, with_output_bands
 from swathe.evalscript.transfer import Transfer, alike
-from swathe.evalscript.wire import scenes_request
+from swathe.evalscript.wire import beginning, parsed, scenes_request
 from swathe.model.errors import ScriptError, ScriptMemory, ScriptTimeout
 
 __all__ = ["ScriptHost", "ScriptLimits", "ScriptUnwanted"]
 
-SERVICE_VERSION = "1.0"
 _CONTEXTS = 4
+_KNOWN_SLOW = 32
 _SETUP_CHARS = 2**20
 
 
@@ -56,6 +56,7 @@ class ScriptHost:
         self._contexts: OrderedDict[tuple[str, str], _Context] = OrderedDict()
         self._number = 0
         self._loops = 0
+        self._too_much: set[str] = set()
         self.is_unwanted: Callable[[], bool] = lambda: False
 
     def __enter__(self) -> ScriptHost:
@@ -164,7 +165,7 @@ class ScriptHost:
         transfer = Transfer.of(script, batch)
         cells = transfer.cells
         seconds = max(self._limits.evaluate_s, self._limits.s_per_million_cells * cells / 1e6)
-        begin = _beginning(script, batch)
+        begin = beginning(script, batch)
         borrow = borrow and cells <= transfer.stride
         outputs = {} if borrow else transfer.empty()
         answer = "null"
@@ -186,7 +187,7 @@ class ScriptHost:
                     continue
                 for name, values in made.items():
                     outputs[name][:, start:stop] = values
-        return Evaluated(outputs=outputs, user_data=_parsed(answer, "outputMetadata.userData"))
+        return Evaluated(outputs=outputs, user_data=parsed(answer, "outputMetadata.userData"))
 
     def evaluate_each(
         self, script: Evalscript, batches: Sequence[Batch], *, key: str = ""
@@ -195,15 +196,17 @@ class ScriptHost:
 
         Gives the number of a batch and what was made of it, which holds until the next is asked for. Batches of like
         columns come together; the time limit is that for one batch of so many cells. Where the script fails for one of
-        those that are evaluated together, none of them is given.
+        those that are evaluated together, none of them is given. A script that several batches have been too much for is
+        not given several again.
 
         Raises:
             ScriptError, ScriptTimeout, ScriptMemory: as `evaluate`.
         """
         transfers = [Transfer.of(script, batch) for batch in batches]
         for numbers in alike(transfers):
-            if len(numbers) == 1:
-                yield numbers[0], self.evaluate(script, batches[numbers[0]], key=key, borrow=True)
+            if len(numbers) == 1 or script.text in self._too_much:
+                for number in numbers:
+                    yield number, self.evaluate(script, batches[number], key=key, borrow=True)
                 continue
             together = [transfers[number] for number in numbers]
             with self._lock:
@@ -214,16 +217,22 @@ class ScriptHost:
                 request = {
                     "limit": self._limits.user_data_chars,
                     "batches": [
-                        {"begin": _beginning(script, batches[number]), "cells": transfers[number].cells}
+                        {"begin": beginning(script, batches[number]), "cells": transfers[number].cells}
                         for number in numbers
                     ],
                 }
                 memory = self._running().reserve(max(transfer.arena, context.arena))
                 transfer.put(memory, 0, transfer.cells)
                 end = self._running().processor_s() + seconds
-                answer = self._step("batches", transfer, context, key, request, end, seconds)
+                try:
+                    answer = self._step("batches", transfer, context, key, request, end, seconds)
+                except (ScriptTimeout, ScriptMemory):
+                    if len(self._too_much) >= _KNOWN_SLOW:
+                        self._too_much.clear()
+                    self._too_much.add(script.text)
+                    raise
                 made = transfer.outputs(memory, transfer.cells)
-            told = cast(list[object], _parsed(answer, "outputMetadata.userData"))
+            told = cast(list[object], parsed(answer, "outputMetadata.userData"))
             first = 0
             for number, user_data in zip(numbers, told, strict=True):
                 last = first + transfers[number].cells
@@ -291,7 +300,7 @@ class ScriptHost:
         request = json.dumps({"operation": "setup", "limit": _SETUP_CHARS})
         command = {"do": "call", "context": identifier, "request": request}
         returned = self._ask(identifier, command, seconds, "running setup()", text)
-        setup = _parsed(returned, "What setup() returned")
+        setup = parsed(returned, "What setup() returned")
         context = _Context(identifier, frozenset(defined.split()), setup)
         self._contexts[name] = context
         return context
@@ -386,30 +395,8 @@ class ScriptHost:
             )
 
 
-def _beginning(script: Evalscript, batch: Batch) -> dict[str, Any]:
-    """What `host.js` is told before the first cell of a batch."""
-    factors = (source.normalization_factor for source in batch.sources)
-    return {
-        **scenes_request(script, batch.sources, batch.time_from, batch.time_to),
-        "serviceVersion": SERVICE_VERSION,
-        "normalizationFactor": next((factor for factor in factors if factor is not None), None),
-    }
-
-
 def _samples(source: SourceScenes) -> int:
     return len(source.orbits) if source.mosaicking is Mosaicking.ORBIT else len(source.scenes)
-
-
-def _parsed(text: str, what: str) -> object:
-    """The value of a JSON text from a script, which may be nested as deep, or hold such strings, as nobody else's."""
-    try:
-        value: object = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ScriptError(f"{what} is nested too deep.") from None
-    except UnicodeEncodeError:
-        raise ScriptError(f"{what} holds characters that are no Unicode text.") from None
-    return value
 
 
 @cache

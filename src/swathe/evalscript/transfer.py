@@ -112,13 +112,13 @@ class Transfer:
 
 def alike(transfers: Sequence[Transfer]) -> Iterator[list[int]]:
     """The numbers of those that one step can take together."""
-    open_: dict[driver.Layout, list[int]] = {}
+    gathered: dict[driver.Layout, list[int]] = {}
     room: dict[driver.Layout, int] = {}
     for number, transfer in enumerate(transfers):
         layout = transfer.layout
         room[layout] = room.get(layout, most_cells(layout)) - transfer.cells
-        if room[layout] < 0 and layout in open_:
-            yield open_.pop(layout)
+        if room[layout] < 0 and layout in gathered:
+            yield gathered.pop(layout)
             room[layout] = most_cells(layout) - transfer.cells
-        open_.setdefault(layout, []).append(number)
-    yield from open_.values()
+        gathered.setdefault(layout, []).append(number)
+    yield from gathered.values()
