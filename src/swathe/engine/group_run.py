@@ -111,10 +111,11 @@ class GroupRun:
 
     def _together(self, parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
         """Parts that a lane takes at once: one, or several where they are so small that a call of the script's process
-        costs more than their cells. They become fewer towards the end, so that all lanes end at about the same time."""
+        costs more than their cells. They become fewer towards the end, so that all lanes end at about the same time; where
+        blocks are fetched ahead, no more than these."""
+        most = min(_TOGETHER_CELLS // max(1, self._cells.count), _ORDERED_AHEAD if self._from_store else len(parts))
         first = 0
         while first < len(parts):
-            most = _TOGETHER_CELLS // max(1, self._cells.count)
             count = max(1, min(most, -(-(len(parts) - first) // (2 * len(self._tools.lanes)))))
             yield parts[first : first + count]
             first += count
