@@ -18,6 +18,7 @@ NOT_RUN_HERE = {
         "import { addAxios",
     ): "run with node by tests/conformance/test_published_js.py",
     ("docs/layers.md", "gdalinfo"): "such addresses are opened by GDAL in tests/conformance/test_layers_over_http.py",
+    ("docs/layers.md", "curl"): "such addresses are asked by tests/conformance/test_layers_values.py",
     ("docs/openapi.md", "SWATHE_EXAMPLES=200"): "takes long; CI runs tests/conformance/test_schemathesis.py with fewer",
     ("docs/operate.md", "dask scheduler"): "both are started by tests/system/test_runner_cluster.py",
     ("docs/operate.md", "from dask_jobqueue"): "wants Slurm",

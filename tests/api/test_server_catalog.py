@@ -299,6 +299,34 @@ def test_a_limit_above_the_most_is_the_most(http: httpx.Client) -> None:
     assert http.post(f"{PATH}/search", json={"collections": ["sentinel-2-l2a"]}).json()["context"]["limit"] == 10
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("-datetime", "EDCBA"),
+        ("+datetime", "ABCDE"),
+        ("datetime", "ABCDE"),
+        ("%2Bproperties.eo:cloud_cover", "ABCDE"),  # what has no value is last in both directions
+        ("-properties.eo:cloud_cover", "DCBAE"),
+        ("-id", "EDCBA"),
+        ("collection,-gsd,id", "CABDE"),
+        ("platform,-datetime,datetime", "AEDCB"),
+        (" , ", "EDCBA"),
+    ],
+)
+def test_items_are_sorted_as_asked_for_on_all_pages(http: httpx.Client, query: str, found: str) -> None:
+    for path in ("/collections/sentinel-2-l2a/items?", "/search?collections=sentinel-2-l2a&"):
+        url, pages = f"{PATH}{path}limit=2&sortby={query}", []
+        while url:
+            page = http.get(url)
+            pages.append(ids(page))
+            url = next((link["href"] for link in page.json()["links"] if link["rel"] == "next"), "")
+        assert pages == [found[:2], found[2:4], found[4:]]
+    names = [part.strip("+- ") for part in query.replace("%2B", "+").split(",") if part.strip()]
+    ways = ["desc" if part.startswith("-") else "ASC" for part in query.split(",") if part.strip()]
+    sortby = [{"field": name, "direction": way} for name, way in zip(names, ways, strict=True)]
+    assert search(http, sortby=sortby, limit=2) + search(http, sortby=sortby, limit=5, next=2) == found
+
+
 def test_distinct_dates_are_a_list_of_texts(http: httpx.Client) -> None:
     body = {"collections": ["sentinel-2-l2a"], "distinct": "date", "limit": 3}
     page = http.post(f"{PATH}/search", json=body).json()
@@ -382,6 +410,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"fields": ["id"]}, "fields"),
     ({"fields": {"include": "id"}}, "fields"),
     ({"distinct": "id"}, "distinct"),
+    ({"sortby": "-datetime"}, "sortby"),
+    ({"sortby": ["datetime"]}, "sortby"),
+    ({"sortby": [{"direction": "asc"}]}, "sortby->0->field"),
+    ({"sortby": [{"field": "id", "direction": "up"}]}, "sortby->0->direction"),
+    ({"sortby": [{"field": "geometry", "direction": "asc"}]}, "sortby: has 'geometry'"),
+    ({"sortby": [{"field": "cloud_cover", "direction": "asc"}]}, "sortby: has 'cloud_cover'"),
+    ({"sortby": [{"field": "id"}] * 11}, "sortby: has 11 fields; at most 10"),
+    ({"sortby": [{"field": "id"}], "distinct": "date"}, "sortby"),
 ]
 
 
@@ -395,7 +431,8 @@ def test_what_cannot_be_searched_is_a_bad_request_in_stacs_shape(http: httpx.Cli
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=many", "bbox=1,2", "intersects={", "filter={&filter-lang=cql2-json", "next=1.5"]
+    "query",
+    ["limit=many", "sortby=-geometry", "bbox=1,2", "intersects={", "filter={&filter-lang=cql2-json", "next=1.5"],
 )
 def test_a_wrong_query_is_a_bad_request(http: httpx.Client, query: str) -> None:
     answer = http.get(f"{PATH}/search?collections=sentinel-2-l2a&{query}")

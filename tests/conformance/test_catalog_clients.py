@@ -204,6 +204,19 @@ def test_pystac_client_filters_by_geometry_ids_and_expressions(
     assert not {"assets", "links"} & set(item)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pystac_client_sorts(server: Serving, http: httpx.Client, method: str) -> None:
+    client = Client.open(server.url + PATH, headers={"Authorization": http.headers["Authorization"]})
+    assert client.conforms_to("SORT")
+    where: dict[str, Any] = {"method": method, "bbox": [20, 20, 20.5, 20.5], "datetime": "2020-06-01/2020-06-12"}
+    by_clouds = client.search(sortby=["-properties.eo:cloud_cover", "+id"], limit=2, **where)
+    radar = ["S1A_EW_GRDM_1SDH_2", "S1A_IW_GRDH_1SDV_1"]
+    assert [item.id for item in by_clouds.items()] == ["s2_12", "s2_09", "s2_06", "s2_03", "s2_03", *radar]
+    assert {len(page.items) for page in by_clouds.pages()} == {1, 2}
+    by_collection = client.search(sortby="+collection,-properties.datetime", limit=3, **where)
+    assert [item.id for item in by_collection.items()] == [*radar, "s2_03", "s2_12", "s2_09", "s2_06", "s2_03"]
+
+
 def test_what_is_sent_is_valid_stac(http: httpx.Client) -> None:
     """By the schemas that pystac carries with it, which are those of version 1.1 and without extensions."""
     checked = [http.get(f"{PATH}/collections/sentinel-2-l2a/items/s2_07").json(), http.get(PATH).json()]

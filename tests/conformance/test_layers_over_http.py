@@ -260,7 +260,7 @@ def test_layers_of_the_settings_are_shown_by_name(http: httpx.Client, maps: http
     ("more", "code", "locator", "told"),
     [
         ({"LAYERS": "X"}, "LayerNotDefined", "LAYERS", "there are: FIELDS"),
-        ({"LAYERS": "FIELDS,FIELDS"}, "InvalidParameterValue", "LAYERS", "one layer"),
+        ({"LAYERS": "FIELDS,,"}, "LayerNotDefined", "LAYERS", "there are: FIELDS"),
         ({"STYLES": "x"}, "StyleNotDefined", "STYLES", "alpha, plain, wrong"),
         ({"CRS": "EPSG:1"}, "InvalidCRS", "CRS", "EPSG:3857"),
         ({"FORMAT": "image/gif"}, "InvalidFormat", "FORMAT", "image/png"),
@@ -274,7 +274,7 @@ def test_layers_of_the_settings_are_shown_by_name(http: httpx.Client, maps: http
         ({"GEOMETRY": "POINT(1 2)"}, "InvalidParameterValue", "GEOMETRY", "POLYGON"),
         ({"EVALSCRIPT": "cmV0dXJuIFsxXQ=="}, "InvalidParameterValue", "EVALSCRIPT", "saved layers"),
         ({"EVALSCRIPTURL": "https://example.org/a.js"}, "InvalidParameterValue", "EVALSCRIPTURL", "saved layers"),
-        ({"REQUEST": "GetFeatureInfo"}, "OperationNotSupported", "REQUEST", "GetMap"),
+        ({"REQUEST": "GetLegendGraphic"}, "OperationNotSupported", "REQUEST", "GetMap"),
         ({"STYLES": "wrong"}, None, None, "on purpose"),
     ],
 )

@@ -109,7 +109,7 @@ def _filter(found: Iterable[Found], query: ItemQuery) -> Iterator[Found]:
             continue
         if area is not None and not _meets(scene, area):
             continue
-        if query.condition is None or matches(query.condition, _lookup(one)):
+        if query.condition is None or matches(query.condition, lookup(one)):
             yield one
 
 
@@ -136,7 +136,7 @@ def lonlat_box(box: tuple[float, float, float, float]) -> BaseGeometry:
     return shapely.union(shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north))
 
 
-def _lookup(found: Found) -> Lookup:
+def lookup(found: Found) -> Lookup:
     """Properties by name. What the item said and the scene does not hold is unpacked when first asked for."""
     scene = found.scene
     known: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -10,6 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from swathe.catalog.item_order import first_in_order
 from swathe.catalog.item_search import find_dates, find_item, find_items, take_page
 from swathe.catalog.items import Found, to_item, to_queryables
 from swathe.jobs.records import Client
@@ -43,14 +44,14 @@ CONFORMS_TO = (
     *(
         f"{_STAC}/{api}#{name}"
         for api in ("ogcapi-features", "item-search")
-        for name in ("fields", "context", "filter")
+        for name in ("fields", "context", "filter", "sort")
     ),
     *(f"{_FEATURES}-3/1.0/conf/{name}" for name in ("filter", "features-filter")),
     *(f"{_CQL2}/{name}" for name in ("cql2-text", "cql2-json", "basic-cql2", "advanced-comparison-operators")),
 )
-_SHOWN = ("bbox", "datetime", "limit", "next", "fields", "filter", "filter-lang")
+_SHOWN = ("bbox", "datetime", "limit", "next", "fields", "filter", "filter-lang", "sortby")
 _TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
-_LISTS = ("bbox", "collections", "ids")
+_LISTS = ("bbox", "collections", "ids", "sortby")
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys(("collections", "ids", "intersects", "filter-crs", "distinct", *_SHOWN), _TEXT),
     **{name: {"type": "array", "items": _TEXT} for name in _LISTS},
@@ -154,7 +155,7 @@ async def get_queryables(request: Request, client: CurrentClient, collection_id:
 
 @router.get("/collections/{collection_id}/items", openapi_extra={"parameters": [_PARAMETERS[name] for name in _SHOWN]})
 async def list_items(request: Request, client: CurrentClient, collection_id: str) -> Response:
-    """The items of one collection, newest first."""
+    """The items of one collection, newest first unless `sortby` says otherwise."""
     name = await _reading(request, lambda: _view(request, client).find(collection_id))
     values = {**values_of_get(request.query_params), "collections": [name]}
     return await _search(request, client, values, f"{_of(_root(request), name)}/items", inside=name)
@@ -218,7 +219,10 @@ def _page(view: View, values: Mapping[str, Any], root: str) -> tuple[Wanted, lis
     if wanted.dates:
         days, more = take_page(find_dates(view, wanted.query), wanted.offset, wanted.limit)
         return wanted, [day.isoformat() for day in days], more
-    found, more = take_page(find_items(view, wanted.query), wanted.offset, wanted.limit)
+    every: Iterable[Found] = find_items(view, wanted.query)
+    if wanted.order:
+        every = first_in_order(iter(every), wanted.order, wanted.offset + wanted.limit + 1)
+    found, more = take_page(every, wanted.offset, wanted.limit)
     items = [_item(one, root) for one in found]
     return wanted, (items if wanted.fields is None else [wanted.fields.apply(item) for item in items]), more
 

@@ -15,9 +15,11 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from swathe.catalog import cql2, cql2_text
+from swathe.catalog.item_order import SortKey
 from swathe.catalog.item_search import ItemQuery, lonlat_box
 from swathe.model.errors import RequestInvalid
 from swathe.server.catalog_fields import Fields, read_fields
+from swathe.server.catalog_sort import SORTBY, read_sortby, sortby_of_get
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 _MAX_OFFSET = 2**31 - 1
@@ -31,13 +33,14 @@ _DISTINCT = "date"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A page of items, or of days."""
+    """A page of items, or of days. Without `order` items come newest first."""
 
     query: ItemQuery
     limit: int
     offset: int
     fields: Fields | None
     dates: bool
+    order: tuple[SortKey, ...]
 
 
 def values_of_get(query: Mapping[str, str]) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def values_of_get(query: Mapping[str, str]) -> dict[str, Any]:
         parts = [part.strip() for part in query["fields"].split(",") if part.strip()]
         excluded = [part[1:] for part in parts if part.startswith("-")]
         values["fields"] = {"include": [p.lstrip("+ ") for p in parts if p[0] != "-"], "exclude": excluded}
+    if query.get(SORTBY):
+        values[SORTBY] = sortby_of_get(query[SORTBY])
     language = query.get("filter-lang", _TEXT)
     if query.get("filter"):
         values["filter"] = _json(query["filter"], "filter") if language == _JSON else query["filter"]
@@ -87,6 +92,9 @@ def read_wanted(
     distinct = said.get("distinct")
     if distinct not in (None, "", _DISTINCT):
         raise RequestInvalid(f"can be '{_DISTINCT}' only", "distinct")
+    order = read_sortby(said[SORTBY]) if SORTBY in said else ()
+    if distinct and order:
+        raise RequestInvalid("does not go with distinct: days come oldest first; leave one of them out", SORTBY)
     query = ItemQuery(
         collections=collections or all_of_them(),
         start=start,
@@ -101,6 +109,7 @@ def read_wanted(
         offset=_whole(said, "next", 0, least=0),
         fields=read_fields(said["fields"]) if "fields" in said else None,
         dates=bool(distinct),
+        order=order,
     )
 
 

@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 
 from swathe.jobs import budgets
 from swathe.jobs.byoc_sources import own_types
+from swathe.jobs.pictures import Stack
 from swathe.jobs.records import Client
 from swathe.jobs.request_area import write_own_near
 from swathe.jobs.schema import projects
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OfAnArea = ProcessRequest | AreaStatisticsRequest
+OfAnArea = ProcessRequest | AreaStatisticsRequest | Stack
 R = TypeVar("R", bound=OfAnArea)
 
 COST = "X-ProcessingUnits-Spent"

@@ -138,7 +138,7 @@ class SearchContext(BaseModel):
 
 
 class ItemCollection(BaseModel):
-    """A page of items, newest first; of days, when those were asked for."""
+    """A page of items, newest first or as asked for; of days, when those were asked for."""
 
     type: Literal["FeatureCollection"]
     features: list[FoundItem | str]
@@ -231,6 +231,18 @@ SEARCH: Mapping[str, Any] = {
             "description": "Members of the items that are wanted, or are not",
             "type": "object",
             "properties": {"include": _TEXTS, "exclude": _TEXTS},
+        },
+        "sortby": {
+            "description": "By what items are sorted; newest first without it",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string", "examples": ["properties.eo:cloud_cover"]},
+                    "direction": {"type": "string", "enum": ["asc", "desc"]},
+                },
+                "required": ["field"],
+            },
         },
         "distinct": {"description": "The days that there are items of, in place of the items", "enum": ["date"]},
     },

@@ -8,44 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from swathe.jobs.layers import OPERATOR, Instance, Layers
-from swathe.jobs.pictures import render_picture
-from swathe.jobs.records import Client
-from swathe.model.errors import NotFound, SwatheError
+from swathe.jobs.pictures import Look, Stack, read_pixel, render_picture, render_stack
+from swathe.jobs.request_area import make_grid
+from swathe.model.errors import SwatheError
 from swathe.model.layers import LayerBody, LayerStyle
+from swathe.model.process import ProcessRequest
+from swathe.model.time import TimeRange
 from swathe.model.validation import explain_validation
-from swathe.server import ogc_wfs, ogc_wms, ogc_wmts
+from swathe.server import ogc_info, ogc_wfs, ogc_wms, ogc_wmts
 from swathe.server.answers import JsonAnswer
-from swathe.server.auth import current_client
-from swathe.server.catalog_links import base_of
 from swathe.server.catalog_shelf import Shelf
-from swathe.server.computing import charge, compute, file_answer
-from swathe.server.layer_extents import LayerExtents
+from swathe.server.computing import COST, charge, compute, cost_text, file_answer
 from swathe.server.ogc_errors import MapFault, Parameters, fault_answer, xml_answer
 from swathe.server.ogc_query import (
     FORMATS,
     MapArea,
+    MapFilter,
+    MapForm,
     read_area,
     read_filter,
     read_form,
     read_version,
     to_process_request,
 )
+from swathe.server.ogc_visit import Visit, enter, find_style
 from swathe.server.ogc_wms import ShownLayer
-from swathe.server.rates import count_request
 
 PATHS = ("/ogc",)
 _KEPT_S = 60
@@ -57,6 +55,9 @@ _COMMON = ("REQUEST", "SERVICE", "VERSION")
 _SHOWN = ("TIME", "MAXCC", "PRIORITY", "UPSAMPLING", "DOWNSAMPLING", "FORMAT", "QUALITY", "TRANSPARENT", "BGCOLOR")
 _PLACE = ("CRS", "BBOX", "WIDTH", "HEIGHT", "GEOMETRY")
 _TILE = ("TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL")
+_PIXEL = ("I", "J", "FEATURE_COUNT")
+_TEXTS: dict[str, Any] = {name: {"schema": {"type": "string"}} for name in (ogc_info.TEXT, ogc_info.HTML, ogc_info.GML)}
+_GEOJSON: dict[str, Any] = {ogc_info.GEOJSON: {"schema": {"type": "object"}}}
 
 
 def _taken(*names: str) -> dict[str, Any]:
@@ -67,7 +68,10 @@ def _taken(*names: str) -> dict[str, Any]:
 router = APIRouter(
     tags=["layers"],
     responses={
-        200: {"description": "A picture, or a description of the service", "content": {**_IMAGES, **_XML, **_JSON}},
+        200: {
+            "description": "A picture, the values of a pixel, or a description of the service",
+            "content": {**_IMAGES, **_XML, **_JSON, **_GEOJSON, **_TEXTS},
+        },
         304: {"description": "The picture is the one that the client has"},
         400: {"description": "A parameter is wrong", "content": _XML},
         401: {"description": "This deployment asks for a token, and there is none", "content": _XML},
@@ -79,61 +83,23 @@ router = APIRouter(
 )
 
 
-@dataclass(frozen=True)
-class _Visit:
-    """A request to one of the services: who pays for it, the instance, its layers and the parameters."""
-
-    request: Request
-    client: Client
-    instance: Instance
-    layers: tuple[LayerBody, ...]
-    parameters: Parameters
-
-    def find(self, name: str, parameter: str) -> LayerBody:
-        """A layer by its id.
-
-        Raises:
-            MapFault: there is none.
-        """
-        found = next((layer for layer in self.layers if layer.id == name), None)
-        if found is None:
-            known = ", ".join(layer.id for layer in self.layers[:50]) or "none yet"
-            raise MapFault(f"There is no layer '{name[:100]}'; there are: {known}", parameter, "LayerNotDefined")
-        return found
-
-    @property
-    def extents(self) -> LayerExtents:
-        extents: LayerExtents = self.request.app.state.layer_extents
-        return extents
-
-    @property
-    def title(self) -> str:
-        """What the service is called."""
-        return self.instance.body.name
-
-    def address(self, service: str) -> str:
-        """Where a service of this instance is."""
-        return f"{base_of(self.request)}/ogc/{service}/{quote(self.instance.id, safe='')}"
-
-    async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a function returns that reads catalogs, in one of the few threads for that."""
-        shelf: Shelf = self.request.app.state.shelf
-        return await to_thread.run_sync(lambda: function(*args, **kwargs), limiter=shelf.readers)
-
-
 @router.get(
-    "/wms/{instance_id}", response_class=Response, openapi_extra=_taken(*_COMMON, "LAYERS", "STYLES", *_PLACE, *_SHOWN)
+    "/wms/{instance_id}",
+    response_class=Response,
+    openapi_extra=_taken(*_COMMON, "LAYERS", "STYLES", *_PLACE, *_SHOWN, "QUERY_LAYERS", "INFO_FORMAT", *_PIXEL),
 )
 async def wms(request: Request, instance_id: str) -> Response:
-    """WMS 1.3.0 and 1.1.1: `REQUEST=GetCapabilities` and `GetMap`."""
+    """WMS 1.3.0 and 1.1.1: `REQUEST=GetCapabilities`, `GetMap` and `GetFeatureInfo`."""
     return await _answer(request, "wms", instance_id, _wms)
 
 
 @router.get(
-    "/wmts/{instance_id}", response_class=Response, openapi_extra=_taken(*_COMMON, "LAYER", "STYLE", *_TILE, *_SHOWN)
+    "/wmts/{instance_id}",
+    response_class=Response,
+    openapi_extra=_taken(*_COMMON, "LAYER", "STYLE", *_TILE, *_SHOWN, "INFOFORMAT", *_PIXEL),
 )
 async def wmts(request: Request, instance_id: str) -> Response:
-    """WMTS 1.0.0: `REQUEST=GetCapabilities` and `GetTile`."""
+    """WMTS 1.0.0: `REQUEST=GetCapabilities`, `GetTile` and `GetFeatureInfo`."""
     return await _answer(request, "wmts", instance_id, _wmts)
 
 
@@ -147,7 +113,7 @@ async def wmts_capabilities(request: Request, instance_id: str) -> Response:
 async def wmts_tile(request: Request, instance_id: str, tile: str) -> Response:
     """A tile: layer, style, time if any, matrix set, matrix, row and column, as the capabilities have it."""
 
-    async def answer(visit: _Visit) -> Response:
+    async def answer(visit: Visit) -> Response:
         parts = tile.split("/")
         name, dot, extension = parts[-1].rpartition(".")
         if len(parts) < 6 or not dot or extension not in ogc_wmts.EXTENSIONS:
@@ -185,53 +151,34 @@ async def wfs(request: Request, instance_id: str) -> Response:
 
 
 async def _answer(
-    request: Request, service: str, instance_id: str, work: Callable[[_Visit], Awaitable[Response]]
+    request: Request, service: str, instance_id: str, work: Callable[[Visit], Awaitable[Response]]
 ) -> Response:
     parameters = Parameters(request.query_params.multi_items())
     try:
-        return await work(await _enter(request, instance_id, parameters))
+        return await work(await enter(request, instance_id, parameters))
     except ValidationError as error:
         return fault_answer(explain_validation(error), service, read_version(parameters))
     except SwatheError as error:
         return fault_answer(error, service, read_version(parameters))
 
 
-async def _enter(request: Request, instance_id: str, parameters: Parameters) -> _Visit:
-    """Who comes, and to what.
-
-    Raises:
-        NotFound: there is no such instance, or the services are off.
-        Unauthorized, NotAllowed: a token is asked for and there is none, or one of another project.
-    """
-    access = request.app.state.settings.services.map_access
-    if access == "off":
-        raise NotFound("Map services are switched off here: [services] map_access of the configuration")
-    client = None
-    if access == "token":
-        client = await current_client(request, request.headers.get("authorization"))
-    store: Layers = request.app.state.layers
-    instance, layers = await run_in_threadpool(store.open, instance_id)
-    if client is None:
-        client = Client(instance.id, instance.body.name, instance.project_id, instance.created)
-        count_request(request, client.id)
-    elif instance.project_id not in (OPERATOR, client.project_id):
-        raise NotFound(f"There is no instance {instance_id[:64]}")
-    return _Visit(request, client, instance, layers, parameters)
-
-
-async def _wms(visit: _Visit) -> Response:
+async def _wms(visit: Visit) -> Response:
     name = visit.parameters.text("REQUEST") or "GetCapabilities"
     match name.lower():
         case "getcapabilities" | "capabilities":
             return await _wms_capabilities(visit)
         case "getmap" | "map":
             return await _wms_map(visit)
+        case "getfeatureinfo" | "feature_info":
+            return await _wms_info(visit)
     raise MapFault(
-        f"REQUEST '{name[:80]}' is not offered; use GetCapabilities or GetMap", "REQUEST", "OperationNotSupported"
+        f"REQUEST '{name[:80]}' is not offered; use GetCapabilities, GetMap or GetFeatureInfo",
+        "REQUEST",
+        "OperationNotSupported",
     )
 
 
-async def _wms_capabilities(visit: _Visit) -> Response:
+async def _wms_capabilities(visit: Visit) -> Response:
     shown = await visit.read(_shown, visit)
     if "json" in visit.parameters.text("FORMAT").lower():
         return JsonAnswer(ogc_wms.json_capabilities(visit.title, shown))
@@ -241,57 +188,75 @@ async def _wms_capabilities(visit: _Visit) -> Response:
     return xml_answer(root, media_type="text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
 
 
-async def _wms_map(visit: _Visit) -> Response:
-    version = read_version(visit.parameters)
-    names = visit.parameters.needed("LAYERS", "LAYER").split(",")
-    if len(names) > 1:
-        raise MapFault("LAYERS must be one layer; this service does not lay them over one another", "LAYERS")
-    layer = visit.find(names[0].strip(), "LAYERS")
-    style = _style(layer, visit.parameters.text("STYLES", "STYLE").split(",")[0], "STYLES")
-    return await _picture(visit, layer, style, read_area(visit.parameters, northing_first=version == "1.3.0"))
+async def _wms_map(visit: Visit) -> Response:
+    shown = visit.styled(visit.parameters.needed("LAYERS", "LAYER"), "LAYERS")
+    area = read_area(visit.parameters, northing_first=read_version(visit.parameters) == "1.3.0")
+    return await _picture(visit, shown, area)
 
 
-async def _wmts(visit: _Visit) -> Response:
+async def _wms_info(visit: Visit) -> Response:
+    parameters = visit.parameters
+    told = parameters.needed("QUERY_LAYERS")
+    styled = visit.styled(parameters.text("LAYERS") or told, "LAYERS")
+    drawn = {layer.id: (layer, style) for layer, style in styled}
+    asked = dict.fromkeys(name.strip() for name in told.split(","))
+    for name in asked:
+        if visit.find(name, "QUERY_LAYERS").id not in drawn:
+            raise MapFault(f"QUERY_LAYERS has '{name}', which LAYERS has not", "QUERY_LAYERS")
+    area = read_area(parameters, northing_first=read_version(parameters) == "1.3.0")
+    return await _info(visit, [drawn[name] for name in asked], area)
+
+
+async def _wmts(visit: Visit) -> Response:
     name = visit.parameters.text("REQUEST") or "GetCapabilities"
     match name.lower():
         case "getcapabilities":
             return await _wmts_capabilities(visit)
         case "gettile":
             return await _wmts_picture(visit)
+        case "getfeatureinfo":
+            return await _info(visit, *_tile(visit))
     raise MapFault(
-        f"REQUEST '{name[:80]}' is not offered; use GetCapabilities or GetTile", "REQUEST", "OperationNotSupported"
+        f"REQUEST '{name[:80]}' is not offered; use GetCapabilities, GetTile or GetFeatureInfo",
+        "REQUEST",
+        "OperationNotSupported",
     )
 
 
-async def _wmts_capabilities(visit: _Visit) -> Response:
+async def _wmts_capabilities(visit: Visit) -> Response:
     shown = await visit.read(_shown, visit)
     return xml_answer(ogc_wmts.capabilities(visit.address("wmts"), visit.title, shown))
 
 
-async def _wmts_picture(visit: _Visit) -> Response:
+async def _wmts_picture(visit: Visit) -> Response:
+    shown, area = _tile(visit)
+    # WMTS knows no TRANSPARENT, and tiles lie over other maps
+    see_through = None if visit.parameters.text("TRANSPARENT") else True
+    return await _picture(visit, shown, area, see_through=see_through)
+
+
+def _tile(visit: Visit) -> tuple[list[tuple[LayerBody, LayerStyle]], MapArea]:
+    """The layer of a tile, and its place."""
     parameters = visit.parameters
     layer = visit.find(parameters.needed("LAYER", "LAYERS"), "LAYER")
-    style = _style(layer, parameters.text("STYLE", "STYLES"), "STYLE")
+    style = find_style(layer, parameters.text("STYLE", "STYLES"), "STYLE")
     matrices = ogc_wmts.find_matrix_set(parameters.needed("TILEMATRIXSET"))
     level, row, column = (
         ogc_wmts.read_level(parameters.needed(name), name) for name in ("TILEMATRIX", "TILEROW", "TILECOL")
     )
-    area = matrices.area(level, row, column)
-    # WMTS knows no TRANSPARENT, and tiles lie over other maps
-    see_through = None if parameters.text("TRANSPARENT") else True
-    return await _picture(visit, layer, style, area, see_through=see_through)
+    return [(layer, style)], matrices.area(level, row, column)
 
 
-async def _wcs(visit: _Visit) -> Response:
+async def _wcs(visit: Visit) -> Response:
     name = visit.parameters.needed("REQUEST")
     if name.lower() != "getcoverage":
         raise MapFault(f"REQUEST '{name[:80]}' is not offered; use GetCoverage", "REQUEST", "OperationNotSupported")
     layer = visit.find(visit.parameters.needed("COVERAGE", "IDENTIFIER", "COVERAGEID"), "COVERAGE")
-    style = _style(layer, visit.parameters.text("STYLES", "STYLE"), "STYLES")
-    return await _picture(visit, layer, style, read_area(visit.parameters))
+    style = find_style(layer, visit.parameters.text("STYLES", "STYLE"), "STYLES")
+    return await _picture(visit, [(layer, style)], read_area(visit.parameters))
 
 
-async def _wfs(visit: _Visit) -> Response:
+async def _wfs(visit: Visit) -> Response:
     name = visit.parameters.needed("REQUEST")
     if name.lower() != "getfeature":
         raise MapFault(f"REQUEST '{name[:80]}' is not offered; use GetFeature", "REQUEST", "OperationNotSupported")
@@ -302,17 +267,20 @@ async def _wfs(visit: _Visit) -> Response:
 
 
 async def _picture(
-    visit: _Visit, layer: LayerBody, style: LayerStyle, area: MapArea, *, see_through: bool | None = None
+    visit: Visit, shown: Sequence[tuple[LayerBody, LayerStyle]], area: MapArea, *, see_through: bool | None = None
 ) -> Response:
+    """A picture of layers, the lowest first."""
     which = read_filter(visit.parameters)
     form = read_form(visit.parameters, transparent=see_through)
-    span = which.span
-    if span is None:
-        span = await visit.read(visit.extents.default_span, layer, visit.client.project_id, newest=which.is_newest)
-    wanted = to_process_request(layer, style, area, which, form, span)
+    wanted = [(await _request(visit, layer, style, area, which, form))[0] for layer, style in shown]
     folder = await run_in_threadpool(tempfile.TemporaryDirectory, prefix="swathe-map-")
     try:
-        made = await compute(visit.request, visit.client, render_picture, wanted, form.look, Path(folder.name))
+        place = Path(folder.name)
+        if len(wanted) == 1:
+            made = await compute(visit.request, visit.client, render_picture, wanted[0], form.look, place)
+        else:
+            stack = Stack.of(wanted, [layer.id for layer, _ in shown])
+            made = await compute(visit.request, visit.client, render_stack, stack, form.look, place)
         await charge(visit.request, visit.client, made.cost_pu)
         tag = await run_in_threadpool(_tag, made.path)
         headers = {"ETag": tag, "Cache-Control": f"private, max-age={_KEPT_S}"}
@@ -326,17 +294,36 @@ async def _picture(
             await run_in_threadpool(folder.cleanup)
 
 
-def _style(layer: LayerBody, name: str, parameter: str) -> LayerStyle:
-    found = layer.style(name)
-    if found is None:
-        known = ", ".join(style.name for style in layer.styles)
-        raise MapFault(
-            f"The layer '{layer.id}' has no style '{name[:100]}'; it has: {known}", parameter, "StyleNotDefined"
-        )
-    return found
+async def _info(visit: Visit, shown: Sequence[tuple[LayerBody, LayerStyle]], area: MapArea) -> Response:
+    """The values of layers at a pixel of a map."""
+    query = ogc_info.read_pixel_query(visit.parameters)
+    which, form = read_filter(visit.parameters), MapForm(FORMATS[0], 90, Look())
+    found, cost_pu = [], 0.0
+    for layer, style in shown:
+        wanted, span = await _request(visit, layer, style, area, which, form)
+        grid, _ = make_grid(wanted.input.bounds, wanted.output, visit.request.app.state.settings.limits.image_px)
+        ogc_info.check_pixel(query, grid)
+        where = query.column, query.row, query.most_scenes
+        pixel = await compute(visit.request, visit.client, read_pixel, wanted, *where)
+        await charge(visit.request, visit.client, pixel.cost_pu)
+        cost_pu += pixel.cost_pu
+        found.append(ogc_info.PixelOfLayer(layer, style, ogc_wms.time_text(span), pixel))
+    answer = ogc_info.info_answer(query, grid, found)
+    answer.headers.update({COST: cost_text(cost_pu), "Cache-Control": f"private, max-age={_KEPT_S}"})
+    return answer
 
 
-def _shown(visit: _Visit) -> list[ShownLayer]:
+async def _request(
+    visit: Visit, layer: LayerBody, style: LayerStyle, area: MapArea, which: MapFilter, form: MapForm
+) -> tuple[ProcessRequest, TimeRange]:
+    """What the Process API would be asked for a layer, and the time that is meant."""
+    span = which.span
+    if span is None:
+        span = await visit.read(visit.extents.default_span, layer, visit.client.project_id, newest=which.is_newest)
+    return to_process_request(layer, style, area, which, form, span), span
+
+
+def _shown(visit: Visit) -> list[ShownLayer]:
     project, extents = visit.client.project_id, visit.extents
     return [
         ShownLayer(layer, extents.of(layer.collection, project), extents.default_span(layer, project))

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as Xml
 from swathe.model.layers import LayerBody
 from swathe.model.time import TimeRange
 from swathe.server.layer_extents import LayerExtent
+from swathe.server.ogc_info import INFO_FORMATS
 from swathe.server.ogc_query import FORMATS
 
 XLINK = "http://www.w3.org/1999/xlink"
@@ -21,6 +22,9 @@ _SCHEMA = "http://schemas.opengis.net/wms/1.3.0/capabilities_1_3_0.xsd"
 _UTM = [f"EPSG:32{half}{zone:02}" for half in (6, 7) for zone in range(1, 61)]
 CRS_NAMES = ("EPSG:3857", "EPSG:4326", "CRS:84", *_UTM)
 """Those that are announced; any other of EPSG's is taken too."""
+
+MOST_LAYERS = 10
+"""That one map may show; each is computed, and paid for."""
 
 MERCATOR_HALF = math.pi * 6_378_137.0
 _MERCATOR_LATITUDE = 85.051128779806
@@ -82,13 +86,13 @@ def capabilities(version: str, address: str, title: str, shown: Sequence[ShownLa
     _text(service, "Title", title)
     _online(service, address)
     if not old:
-        _text(service, "LayerLimit", "1")
+        _text(service, "LayerLimit", str(MOST_LAYERS))
         _text(service, "MaxWidth", str(most_px))
         _text(service, "MaxHeight", str(most_px))
     capability = Xml.SubElement(root, "Capability")
     requests = Xml.SubElement(capability, "Request")
     xml_type = "application/vnd.ogc.wms_xml" if old else "text/xml"
-    for name, formats in (("GetCapabilities", (xml_type,)), ("GetMap", FORMATS)):
+    for name, formats in (("GetCapabilities", (xml_type,)), ("GetMap", FORMATS), ("GetFeatureInfo", INFO_FORMATS)):
         request = Xml.SubElement(requests, name)
         for media_type in formats:
             _text(request, "Format", media_type)
@@ -124,7 +128,7 @@ def json_capabilities(title: str, shown: Sequence[ShownLayer]) -> dict[str, Any]
 
 
 def _layer(top: Xml.Element, one: ShownLayer, *, old: bool) -> None:
-    layer = Xml.SubElement(top, "Layer", {"queryable": "0", "opaque": "0"})
+    layer = Xml.SubElement(top, "Layer", {"queryable": "1", "opaque": "0"})
     _text(layer, "Name", one.layer.id)
     _text(layer, "Title", one.title)
     if one.layer.description:

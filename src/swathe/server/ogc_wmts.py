@@ -9,6 +9,7 @@ from xml.etree import ElementTree as Xml
 
 from swathe.model.crs import WGS84
 from swathe.server.ogc_errors import OWS, MapFault
+from swathe.server.ogc_info import INFO_FORMATS
 from swathe.server.ogc_query import FORMATS, MapArea
 from swathe.server.ogc_wms import MERCATOR_HALF, XLINK, ShownLayer
 
@@ -100,7 +101,7 @@ def capabilities(address: str, title: str, shown: Sequence[ShownLayer]) -> Xml.E
     _text(service, "ows:ServiceType", "OGC WMTS")
     _text(service, "ows:ServiceTypeVersion", "1.0.0")
     operations = Xml.SubElement(root, "ows:OperationsMetadata")
-    for name in ("GetCapabilities", "GetTile"):
+    for name in ("GetCapabilities", "GetTile", "GetFeatureInfo"):
         operation = Xml.SubElement(operations, "ows:Operation", {"name": name})
         http = Xml.SubElement(Xml.SubElement(operation, "ows:DCP"), "ows:HTTP")
         get = Xml.SubElement(http, "ows:Get", {"xlink:href": f"{address}?"})
@@ -132,6 +133,8 @@ def _layer(contents: Xml.Element, one: ShownLayer, address: str) -> None:
         _text(element, "ows:Identifier", style.name)
     for media_type in FORMATS:
         _text(layer, "Format", media_type)
+    for media_type in INFO_FORMATS:
+        _text(layer, "InfoFormat", media_type)
     if one.times:
         dimension = Xml.SubElement(layer, "Dimension")
         _text(dimension, "ows:Identifier", "Time")

@@ -8,6 +8,7 @@ import pytest
 from swathe.engine.raster import RasterOutputSpec, Strip
 from swathe.jobs.pictures import Look
 from swathe.jobs.pictures_now import Painter
+from swathe.jobs.pictures_stack import lay_over, with_alpha
 from swathe.model.errors import RequestInvalid
 
 SEEN = np.array([[1, 0]], np.uint8)
@@ -57,3 +58,26 @@ def test_a_background_goes_with_eight_bits():
     with pytest.raises(RequestInvalid) as error:
         painted(GREY, "image/tiff", Look(background=(1, 2, 3)), "float32")
     assert error.value.parameter == "BGCOLOR"
+
+
+@pytest.mark.parametrize(
+    ("below", "bands", "seen", "expected"),
+    [
+        ((10, 20, 30, 255), RGB, 1, (1, 3, 5, 255)),
+        ((10, 20, 30, 255), RGB, 0, (10, 20, 30, 255)),
+        ((10, 20, 30, 255), GREY, 1, (7, 7, 7, 255)),
+        ((10, 20, 30, 255), [(7, 8), (0, 0)], 1, (10, 20, 30, 255)),
+        ((0, 0, 0, 0), RGBA, 1, (100, 200, 0, 128)),
+        ((0, 0, 0, 0), RGB, 0, (0, 0, 0, 0)),
+        # 128/255 of the colour, the rest from below
+        ((0, 100, 255, 255), RGBA, 1, (50, 150, 127, 255)),
+        # half over half leaves a quarter see-through, and the upper one weighs twice as much
+        ((0, 100, 255, 128), RGBA, 1, (67, 167, 85, 192)),
+    ],
+)
+def test_layers_over_one_another(below, bands, seen, expected):
+    mask = np.array([[seen]], np.uint8)
+    values = np.array([[[band[0]]] for band in bands], np.uint8)
+    laid = lay_over(np.array(below, np.uint8)[:, None, None], *with_alpha(values, mask))
+    assert laid.dtype == np.uint8
+    assert tuple(laid[:, 0, 0].tolist()) == expected
