@@ -84,10 +84,10 @@ class Serving:
         self.process.kill()
         self.process.wait()
 
-    def client(self, name: str = "me") -> dict[str, str]:
+    def client(self, name: str = "me", *options: str) -> dict[str, str]:
         """A new client, made by the command line while the server runs."""
         made = subprocess.run(
-            command("client", "create", name, "--home", str(self.home), "--json"),
+            command("client", "create", name, "--home", str(self.home), "--json", *options),
             capture_output=True,
             text=True,
             check=True,

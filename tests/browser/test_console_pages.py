@@ -7,43 +7,21 @@ import json
 import re
 import time
 
-import httpx
 import numpy as np
 import pytest
-from driving import Console, open_browser, place_on_map
+from driving import forget_answer, place_on_map
 from PIL import Image
 from pyproj import Transformer
-from season import HOSTILE, make_season, season_request, write_parcels
+from season import HOSTILE, season_request
 
 import swathe
-from serving import BATCH, Serving, wait_for, write_config
+from serving import BATCH, wait_for
 
 pytestmark = pytest.mark.xdist_group("console-pages")
 
 FIELD = 10  # its neighbours grow at other times
 FAILED = 64
-# Between two requests the server may have closed what was kept open.
-NO_KEEPING = httpx.Limits(max_keepalive_connections=0)
 DONE_RGB, FAILED_RGB = (11, 125, 131), (200, 52, 28)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, browser):
-    folder = tmp_path_factory.mktemp("pages")
-    catalog, fields = make_season(folder / "scenes")
-    write_parcels(folder / "buckets" / "in" / "parcels.gpkg", fields)
-    lines = ["[storage]", f'local_root = "{folder / "buckets"}"', "[limits]", "unit_rows = 800"]
-    with Serving(folder / "home", config=write_config(folder / "config.toml", catalog, *lines)) as server:
-        server.fields = fields
-        server.credentials = server.client("me")
-        server.http = server.session(server.credentials, limits=NO_KEEPING)
-        yield server
 
 
 def create(server, **request) -> str:
@@ -61,34 +39,6 @@ def job(server):
     ended = wait_for(server.http, job_id)
     assert ended["status"] == "DONE", ended
     return job_id
-
-
-@pytest.fixture
-def make_console(browser, server):
-    """Opens tabs; none of them may have complained in the end, nor asked another host for anything."""
-    opened: list[Console] = []
-
-    def make(**how) -> Console:
-        opened.append(Console(browser, server.url, server.credentials, **how))
-        return opened[-1]
-
-    yield make
-    for console in opened:
-        console.close()
-        assert console.complaints == []
-        assert console.hosts == {server.url.removeprefix("http://")}
-
-
-@pytest.fixture
-def console(make_console):
-    return make_console()
-
-
-@pytest.fixture
-def expect(browser):
-    from playwright.sync_api import expect
-
-    return expect
 
 
 def middle_of(server, number: int) -> tuple[float, float]:
@@ -115,12 +65,6 @@ def rows_of(page, selector: str) -> list[list[str]]:
     return page.locator(f"{selector} tbody tr").evaluate_all(
         "rows => rows.map(row => [...row.children].map(cell => cell.textContent))"
     )
-
-
-def forget_answer(console: Console, *statuses: int) -> None:
-    """The browser itself complains about every answer from 400 on; these were wanted."""
-    told = tuple(f"the server responded with a status of {status}" for status in statuses)
-    console.complaints[:] = [one for one in console.complaints if not any(text in one for text in told)]
 
 
 def test_a_wrong_secret_is_refused_and_the_token_is_kept_nowhere(console, server, job, expect):
@@ -398,6 +342,24 @@ def test_a_script_is_tried_on_a_field_and_becomes_a_batch_request(console, serve
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.locator(".title .state")).to_have_text("Done")
     expect(page.locator(".legend")).to_contain_text("Done 63Failed 1")
+
+
+def test_an_operator_sees_the_jobs_of_all_projects(make_console, server, job, expect):
+    console = make_console(client=server.operator)
+    page = console.open()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    page.get_by_label("Jobs of all projects").check()
+    line = page.locator(".jobs tbody tr").filter(has=page.locator(f'a[href="#/jobs/{job}"]'))
+    expect(line).to_contain_text(re.compile("project [0-9a-f-]{36}"))
+    expect(line.locator("td").nth(4)).to_have_text("1")
+    assert console.violations() == []
+    line.get_by_role("link").click()
+    console.drawn()
+    assert share_like(pixels_of(page), DONE_RGB) > 0.2
+    page.get_by_role("link", name="field 001").click()
+    expect(page.locator(".panel [role=img]")).to_be_visible()
+    page.get_by_role("navigation", name="Where you are").get_by_role("link", name="Jobs").click()
+    expect(page.get_by_label("Jobs of all projects")).to_be_checked()
 
 
 def test_the_form_begins_with_a_script_for_the_bands_there_are(console, server, expect):

@@ -123,6 +123,7 @@ def job_line(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
+        "project": job.project_id,
         "description": job.description,
         "status": state.status.value,
         "userAction": state.user_action.value,

@@ -4,6 +4,7 @@ const ROOT = new URL("../../../", import.meta.url);
 
 let token = null;
 let who = null;
+let isAdmin = false;
 let asked = null;
 let askForClient = null;
 const forgetting = [];
@@ -33,6 +34,11 @@ export function clientId() {
   return who;
 }
 
+/** Whether the token has the scope admin, for which the requests of all projects are there. */
+export function isOperator() {
+  return isAdmin;
+}
+
 /** The header for our own addresses; none for those of others, whatever a style names. */
 export function headersFor(url) {
   return token !== null && url.startsWith(ROOT.href) ? { Authorization: `Bearer ${token}` } : {};
@@ -52,6 +58,7 @@ export async function signIn(id, secret) {
     throw new Refused(answer.status, body.error_description ?? body.error?.message ?? `Answered with ${answer.status}`);
   }
   [token, who] = [body.access_token, id];
+  isAdmin = (body.scope ?? "").split(" ").includes("admin");
 }
 
 /** Has something called when the client signs out, so that the next one sees nothing of it. */
@@ -128,16 +135,21 @@ export function query(path, values) {
 
 const V1 = "console/v1";
 
+/** What is asked of one job; an operator may look at any. */
+function ofJob(path, values) {
+  return query(`${V1}/jobs/${path}`, { ...values, project: isAdmin ? "all" : null });
+}
+
 export const console1 = {
   jobs: (wanted, options) => getJson(query(`${V1}/jobs`, wanted), options),
-  job: (id, options) => getJson(`${V1}/jobs/${id}`, options),
-  errors: (id, options) => getJson(`${V1}/jobs/${id}/errors`, options),
-  events: (id, after, options) => getJson(query(`${V1}/jobs/${id}/events`, { after }), options),
-  act: (id, action) => send(`${V1}/jobs/${id}/${action}`, { method: "POST" }),
-  range: (id, measure, options) => getJson(query(`${V1}/jobs/${id}/range`, measure), options),
-  features: (id, q, count, options) => getJson(query(`${V1}/jobs/${id}/features`, { q, count }), options),
-  feature: (id, feature, options) => getJson(`${V1}/jobs/${id}/features/${feature}`, options),
-  document: async (id, feature) => (await send(`${V1}/jobs/${id}/features/${feature}/document`)).text(),
-  tiles: (id, values) => `${address(`${V1}/jobs/${id}/tiles/`)}{z}/{x}/{y}.mvt${query("", values)}`,
+  job: (id, options) => getJson(ofJob(id), options),
+  errors: (id, options) => getJson(ofJob(`${id}/errors`), options),
+  events: (id, after, options) => getJson(ofJob(`${id}/events`, { after }), options),
+  act: (id, action) => send(ofJob(`${id}/${action}`), { method: "POST" }),
+  range: (id, measure, options) => getJson(ofJob(`${id}/range`, measure), options),
+  features: (id, q, count, options) => getJson(ofJob(`${id}/features`, { q, count }), options),
+  feature: (id, feature, options) => getJson(ofJob(`${id}/features/${feature}`), options),
+  document: async (id, feature) => (await send(ofJob(`${id}/features/${feature}/document`))).text(),
+  tiles: (id, values) => address(ofJob(`${id}/tiles/{z}/{x}/{y}.mvt`, values)).replaceAll("%7B", "{").replaceAll("%7D", "}"),
   deployment: () => getJson(`${V1}/deployment`),
 };

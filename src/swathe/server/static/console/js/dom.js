@@ -41,9 +41,9 @@ export function say(text) {
   setText(document.getElementById("said"), text);
 }
 
-/** A line about what went wrong, to be shown where it happened. */
-export function problem(text) {
-  return h("p.problem", { role: "alert" }, text);
+/** A line about what went wrong, a text or parts of one, to be shown where it happened. */
+export function problem(told) {
+  return h("p.problem", { role: "alert" }, told);
 }
 
 let numbers = 0;

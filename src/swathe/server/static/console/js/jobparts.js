@@ -3,6 +3,7 @@
 import { console1 } from "./api.js";
 import { download, fill, h, problem, setText } from "./dom.js";
 import * as format from "./format.js";
+import { coloured } from "./layer.js";
 
 const STATE_LINE = /^([A-Z_]+)(?:: (?:([A-Z_]+) -> )?([A-Z_]+)\b)?(.*)$/s;
 const KNOWN = new Set(format.STATUSES.map(([name]) => name));
@@ -123,7 +124,7 @@ export class Requested {
     this.request = request;
     const script = request?.aggregation?.evalscript ?? request?.evalscript ?? request?.processRequest?.evalscript;
     this.scriptPart.hidden = !script;
-    setText(this.script, script ?? "");
+    fill(this.script, coloured(script ?? ""));
     setText(this.body, JSON.stringify(request, null, 2));
   }
 }

@@ -1,12 +1,19 @@
 // The list of jobs, newest first, live.
 
-import { console1 } from "./api.js";
+import { console1, isOperator, onSignOut } from "./api.js";
 import { choice, field, fill, h, problem, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Poll } from "./poll.js";
 
 const PAGE = 50;
 const RUNNING = ["ANALYSING", "PROCESSING"];
+
+/** Whether an operator wants to see the jobs of all projects; kept while pages change. */
+let isForAll = false;
+const showsAll = () => isForAll && isOperator();
+onSignOut(() => {
+  isForAll = false;
+});
 
 export function showJobs(place) {
   document.title = "Jobs – Swathe";
@@ -17,6 +24,7 @@ export function showJobs(place) {
   const search = h("input", { type: "search", placeholder: "id or description", spellcheck: false });
   const kind = choice([["", "All kinds"], ...Object.entries(format.KINDS)], "");
   const status = choice([["", "All states"], ...format.STATUSES], "");
+  const all = h("input", { type: "checkbox", id: "jobs-all", checked: isForAll });
   const rows = new Map();
   let wanted = PAGE;
   let timer;
@@ -25,6 +33,7 @@ export function showJobs(place) {
     field("Search", search),
     field("Kind", kind),
     field("State", status),
+    isOperator() ? h("p.check.end", {}, [all, h("label", { htmlFor: "jobs-all" }, "Jobs of all projects")]) : null,
   ]);
   const again = () => {
     wanted = PAGE;
@@ -36,6 +45,10 @@ export function showJobs(place) {
   });
   kind.addEventListener("change", again);
   status.addEventListener("change", again);
+  all.addEventListener("change", () => {
+    isForAll = all.checked;
+    again();
+  });
   const grow = () => {
     wanted += PAGE;
     poll.now();
@@ -72,7 +85,7 @@ export function showJobs(place) {
     const lines = [];
     let token;
     do {
-      const values = { q: search.value.trim(), kind: kind.value, status: status.value, count: PAGE, viewtoken: token };
+      const values = { q: search.value.trim(), kind: kind.value, status: status.value, count: PAGE, viewtoken: token, project: showsAll() ? "all" : null };
       const page = await console1.jobs(values, { signal });
       lines.push(...page.data);
       token = page.links.nextToken;
@@ -122,7 +135,7 @@ class Row {
     this.share = h("span.share");
     this.cells = Object.fromEntries(["features", "failed", "cost", "left"].map((name) => [name, h("td.number")]));
     this.element = h("tr", {}, [
-      h("th", { scope: "row" }, [this.link, h("span.id", {}, line.id)]),
+      h("th", { scope: "row" }, [this.link, h("span.id", {}, line.id), (this.project = h("span.id", {}, `project ${line.project}`))]),
       h("td", {}, format.KINDS[line.kind] ?? line.kind),
       h("td", {}, this.state),
       h("td.progress", {}, [this.bar, this.share]),
@@ -132,6 +145,7 @@ class Row {
   }
 
   show(line) {
+    this.project.hidden = !showsAll();
     setText(this.link, line.description || "Untitled");
     this.link.classList.toggle("untitled", !line.description);
     setText(this.state, format.status(line));

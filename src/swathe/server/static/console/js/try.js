@@ -10,6 +10,8 @@ import { TryForm } from "./tryform.js";
 import { batchRequest, outputsOf, pictureRequest, statisticsRequest, toSeries } from "./tryrequest.js";
 
 let deployment = null;
+/** How the server names the line of a script that is to blame. */
+const LINE = / \(line (\d+) of the evalscript\)(?:: (.*))?/s;
 /** What was in the form when it was left, for as long as the page lives. */
 let kept = null;
 onSignOut(() => {
@@ -93,6 +95,7 @@ class TryPage {
     const { signal } = (this.abort = new AbortController());
     fill(this.trouble);
     fill(this.pictureTrouble);
+    this.form.script.forgive();
     let wanted;
     try {
       wanted = this.form.read();
@@ -115,7 +118,7 @@ class TryPage {
       setText(this.told, `${format.count(known)} ${known === 1 ? "interval" : "intervals"} in ${took}${cost ? `, ${format.units(cost)}` : ""}`);
       say(`Statistics of ${known} intervals are there`);
       const failed = this.data.errors.filter(Boolean);
-      if (failed.length) fill(this.trouble, problem(`${failed.length} of ${known} intervals failed: ${failed[0]}`));
+      if (failed.length) fill(this.trouble, this.#problem(failed[0], `${failed.length} of ${known} intervals failed: `));
       this.series.element.hidden = !Object.keys(this.data.series).length;
       this.series.show(this.data);
     } catch (error) {
@@ -123,7 +126,7 @@ class TryPage {
       setText(this.told, "");
       this.data = null;
       this.series.element.hidden = true;
-      fill(this.trouble, problem(error.message));
+      fill(this.trouble, this.#problem(error.message));
     }
     this.#offerPictures();
     await this.showPicture();
@@ -178,8 +181,21 @@ class TryPage {
     } catch (error) {
       if (error.name === "AbortError" || this.turn !== turn) return;
       this.picture.element.hidden = true;
-      fill(this.pictureTrouble, problem(`No picture: ${error.message}`));
+      fill(this.pictureTrouble, this.#problem(error.message, "No picture: "));
     }
+  }
+
+  /** What went wrong; the line of the script that it names is marked, unless one is already, and can be gone to. */
+  #problem(message, before = "") {
+    const found = LINE.exec(message);
+    if (!found) return problem(before + message);
+    const { script } = this.form;
+    const [, line, why] = found;
+    if (!script.isBlamed) script.blame(Number(line), why || message.replace(found[0], ""));
+    const where = `line ${line} of the evalscript`;
+    const go = h("button.link", { type: "button", title: "Go to this line", onclick: () => script.goTo(Number(line)) }, where);
+    const [start, end] = [message.slice(0, found.index), message.slice(found.index + found[0].length)];
+    return problem([before, start, " ", h("span.whole", {}, ["(", go, why ? "):" : ")"]), why ? ` ${why}` : end]);
   }
 
   #preview() {
@@ -195,6 +211,7 @@ class TryPage {
   async createBatch() {
     const { batchTrouble } = this.form;
     fill(batchTrouble);
+    this.form.script.forgive();
     try {
       const json = batchRequest({ ...this.form.read({ needsField: false }), ...this.form.readBatch() });
       const { id } = await getJson("api/v1/statistics/batch", { method: "POST", json });
@@ -202,7 +219,7 @@ class TryPage {
       say("The batch request was created");
       location.hash = `#/jobs/${id}`;
     } catch (error) {
-      fill(batchTrouble, problem(error.message));
+      fill(batchTrouble, this.#problem(error.message));
       error.control?.focus();
     }
   }
