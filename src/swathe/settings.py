@@ -16,6 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from swathe.model.errors import SettingsInvalid
 from swathe.model.filters import Held
+from swathe.model.validation import violation_of
+
+_UNKNOWN_KEY = "is not a known key; `swathe init --config-only` writes a file with all of them"
 
 
 class Section(BaseModel):
@@ -377,6 +380,6 @@ def _explain(error: ValidationError, where: str) -> str:
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
-        message = "is not a known key" if problem["type"] == "extra_forbidden" else problem["msg"]
+        message = _UNKNOWN_KEY if problem["type"] == "extra_forbidden" else violation_of(problem)
         lines.append(f"{name}: {message}")
     return f"The configuration ({where}) cannot be used: " + "; ".join(lines)

@@ -23,6 +23,7 @@ from swathe.catalog.registry import Catalog
 from swathe.client import to_dataframe
 from swathe.model.byoc import ByocCollectionBody
 from swathe.model.layers import InstanceBody, LayerBody
+from swathe.model.process import read_batch_process
 from swathe.model.process_async import AsyncOutput
 from swathe.model.statistical import Sampling, StatisticsRequest
 from swathe.settings import CollectionSettings, Settings, StorageSettings, load_settings
@@ -94,6 +95,7 @@ def check_document(body: dict[str, Any]) -> None:
 
 JSON_KINDS: dict[tuple[str, ...], Callable[[dict[str, Any]], object]] = {
     ("input", "aggregation"): StatisticsRequest.model_validate,
+    ("processRequest",): read_batch_process,
     ("type", "features"): check_items,
     ("sampling",): lambda body: Sampling.model_validate(body["sampling"]),
     ("default",): check_calculations,

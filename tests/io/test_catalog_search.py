@@ -152,10 +152,14 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"scenes/c/c\.json"):
         _found(_source(folder))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="holds no STAC"):
+    with pytest.raises(SourceError, match=r"holds no STAC: .*; rasters without STAC need a `pattern`"):
         _found(_source(tmp_path / "empty"))
     with pytest.raises(SourceError, match=r"nowhere\.json"):
         _found(_source(tmp_path / "nowhere.json"))
+    with pytest.raises(
+        SourceError, match="nowhere cannot be read: there is no such file or folder; see the collection"
+    ):
+        _found(_source(tmp_path / "nowhere"))
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

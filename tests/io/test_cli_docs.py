@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from doc_pages import ROOT, find_blocks
 from swathe.cli.init import NEXT
@@ -54,3 +55,31 @@ def test_every_command_is_there() -> None:
 def test_first_steps_are_those_that_init_prints_which_are_run_in_its_test() -> None:
     (first, *_) = [block.text for block in find_blocks(PAGE) if block.language == "sh"]
     assert first.splitlines() == ["swathe init first", "cd first", *NEXT[:2]]
+
+
+def groups(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    if beneath := getattr(command, "commands", None):
+        yield words
+        for name, one in beneath.items():
+            yield from groups(one, *words, name)
+
+
+@pytest.mark.parametrize("words", list(groups(COMMAND)), ids=" ".join)
+def test_help_tells_what_each_command_does_in_a_line_that_is_not_cut(words: tuple[str, ...]) -> None:
+    """Eighty columns are what a terminal has at least."""
+    shown = CliRunner().invoke(make_app(), [*words, "--help"], terminal_width=80)
+    _, _, commands = shown.output.partition("Commands:\n")
+    told = commands.splitlines()
+    assert told
+    for line in told:
+        assert line.startswith("  "), line
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+
+
+@pytest.mark.parametrize("words", list(leaves(COMMAND)), ids=" ".join)
+def test_help_calls_arguments_by_a_name_for_people(words: tuple[str, ...]) -> None:
+    usage = CliRunner().invoke(make_app(), [*words, "--help"], terminal_width=80).output.splitlines()[0]
+    arguments = usage.partition("[OPTIONS]")[2]
+    assert "[[" not in arguments, usage
+    assert arguments.replace(".json", "") == arguments.replace(".json", "").upper(), usage

@@ -117,7 +117,7 @@ source = "http://user:{SECRET}@127.0.0.1:9/stac?token={SECRET}"
     assert "Connection refused" in texts["database"]
     assert texts["scheduler"] == "tcp://127.0.0.1:9 does not answer: Connection refused"
     assert texts["tls"] == f"{tmp_path}/nowhere.pem is not there"
-    assert "there is no such object" in texts["collection byoc-gone"]
+    assert "there is no such file or folder" in texts["collection byoc-gone"]
 
 
 def test_least_versions_are_those_that_are_installed_with() -> None:

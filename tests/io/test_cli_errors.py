@@ -20,7 +20,7 @@ from serving import ENV
 from swathe.cli import main
 from swathe.cli.failures import sentence
 from swathe.cli.init import init
-from swathe.model.errors import NotFound
+from swathe.model.errors import NotFound, StoreUnavailable
 
 
 def swathe(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
@@ -82,6 +82,11 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied; see whose it is"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files; too many files are open; raise ulimit -n"),
         (MemoryError(), "There is not enough memory"),
+        (
+            StoreUnavailable("x cannot be read now: the store does not answer"),
+            "x cannot be read now: the store does not"
+            " answer; see that its address is right, and that this machine reaches it",
+        ),
     ],
 )
 def test_what_the_system_refuses(error: Exception, said: str) -> None:
@@ -99,12 +104,20 @@ def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
     done = swathe(
         *words,
         cwd=tmp_path / "example",
+        env=ENV | {"PYTHONDONTWRITEBYTECODE": "1"},  # else it leaves modules cut short for others to import
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)),
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Internal error" not in done.stderr
     assert "File too large" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["head", "head:8786", "tcp://head"])
+def test_a_worker_does_not_wait_for_what_is_no_address(address: str) -> None:
+    done = swathe("worker", address)
+    assert done.returncode == 1
+    assert "is no scheduler's address; give it as tcp://HOST:PORT" in done.stderr
 
 
 def test_without_a_configuration_the_way_to_one_is_said(tmp_path: Path) -> None:

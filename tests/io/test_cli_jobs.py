@@ -89,6 +89,9 @@ def test_list_as_json_by_status_search_and_limit(desk: Desk) -> None:
     assert [job["id"] for job in json.loads(desk.ok("list", "--json", "--limit", "2"))] == [ids[3], ids[2]]
     assert "and more" in desk.ok("list", "--limit", "2")
     assert desk.ok("list", "--search", "nowhere") == "There is no such job.\n"
+    unknown = desk.run("list", "--status", "done", "--status", "finished")
+    assert unknown.exit_code == 2
+    assert "--status is one of CREATED," in unknown.output
 
 
 def test_show_tells_plan_progress_and_notes(desk: Desk) -> None:

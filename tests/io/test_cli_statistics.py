@@ -202,6 +202,14 @@ def test_features_that_cannot_be_used(desk: Desk) -> None:
     assert "--features" in said
 
 
+def test_an_address_is_no_folder(desk: Desk) -> None:
+    done = desk.run(output="s3://bucket/results")
+    assert done.returncode == 1
+    assert "--output s3://bucket/results is an address" in done.stderr
+    assert "--features s3://b/parcels.gpkg is an address" in desk.refused("--features", "s3://b/parcels.gpkg")
+    assert not list(desk.folder.glob("s3*"))
+
+
 def test_wrong_usage_exits_with_two(desk: Desk) -> None:
     start = [sys.executable, "-m", "swathe.cli.main", "statistics", "request.json"]
     done = subprocess.run(start, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, timeout=180)

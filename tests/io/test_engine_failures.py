@@ -35,6 +35,11 @@ def three_days(world: World) -> World:
 # Scripts
 
 
+def test_a_script_that_is_only_a_body_is_refused_in_words(three_days: World) -> None:
+    with pytest.raises(ScriptError, match=r"neither setup\(\) nor evaluatePixel\(\), which the statistical services"):
+        three_days.run(make_request("return [B04 / B08]"))
+
+
 def test_a_script_that_throws_at_some_cells_fails_their_features_alone(three_days: World) -> None:
     body = "if (s.B04 == 53) throw new Error('no such crop'); return {v: [s.B04], dataMask: [1]}"
     found = three_days.run(make_request(value_script(body=body)))
@@ -49,6 +54,14 @@ def test_a_script_that_throws_at_some_cells_fails_their_features_alone(three_day
     assert (found.reports[0].done, found.reports[0].failed) == (3, 0)
     # nothing is charged for the interval that failed
     assert found.cost_pu == pytest.approx(0.01 / 3 * 8)
+
+
+@pytest.mark.parametrize(("side", "told"), [(10, True), (0.0001, False)])
+def test_metres_where_the_features_have_degrees_are_noted(world: World, side: float, told: bool) -> None:
+    world.scene("s1", "2020-06-01", {"B04": RAMP})
+    world.parcels(shapely.box(15.0, 46.0, 15.001, 46.001), epsg=4326)
+    notes = world.run(make_request(value_script(), resx=side, resy=side)).analysis.notes
+    assert any("10 degrees are some 1,11" in note and "EPSG:4326" in note for note in notes) == told
 
 
 def test_a_script_that_throws_always_fails_every_feature(three_days: World) -> None:

@@ -22,6 +22,7 @@ from engines import World, box, value_script
 from servers import S3Server, moto_server, rclone_server
 from serving import ENV, command
 from swathe.cli.main import make_app
+from swathe.cli.result_views import FeaturesTable, make_console
 from swathe.client import BatchStatisticalResults
 from swathe.client.exceptions import ClientError, WrongArgument
 from swathe.client.selection import Selection
@@ -301,6 +302,42 @@ def test_the_command_shows_a_table(place: Path) -> None:
     assert told["intervals"][0] == {"from": "2020-06-01T00:00:00Z", "to": "2020-06-02T00:00:00Z"}
     one = json.loads(swathe(place, "table", "out", "--feature", "north", "--json"))
     assert [entry["mean"] for entry in one["intervals"]] == [115, None, 315]
+
+
+def test_the_command_says_why_there_is_nothing(place: Path, tmp_path: Path) -> None:
+    shown = swathe(place, "table", "out", "--feature", "crossed")
+    assert "Self-intersection" in " ".join(shown.split())
+    (row,) = json.loads(swathe(place, "table", "out", "--feature", "4", "--json"))["intervals"]
+    assert (row["from"], row["mean"]) == (None, None)
+    assert "Self-intersection" in row["error"]
+    nothing = "No interval has a result: no scene"
+    assert swathe(place, "table", "out", "--from", "2030-01-01").startswith(nothing)
+    with contextlib.chdir(place):
+        request = json.loads(Path("request.json").read_text())
+        request["aggregation"]["timeRange"] = {"from": "2010-01-01T00:00:00Z", "to": "2010-02-01T00:00:00Z"}
+        (tmp_path / "long-ago.json").write_text(json.dumps(request))
+        start = ["statistics", str(tmp_path / "long-ago.json"), "--features", "parcels.gpkg", "--workers", "1"]
+        start = [*start, "--output", str(tmp_path / "none"), "--config", "swathe.toml"]
+        subprocess.run(command(*start), env=ENV, check=True, capture_output=True)
+    assert nothing in swathe(place, "table", str(tmp_path / "none"), "--feature", "north")
+    (tmp_path / "bare").mkdir()
+    for arguments, error, told in (
+        (("table", "bare"), ObjectNotFound, "There are no results bare/<ID>.json; name the folder"),
+        (("plot", "none", "--output", "a.png"), WrongArgument, "no interval has a result, since there was no scene"),
+    ):
+        with pytest.raises(error, match=told):
+            swathe(tmp_path, *arguments)
+
+
+def test_a_long_identifier_leaves_room_for_values() -> None:
+    day = pandas.Timestamp("2020-06-01", tz="UTC")
+    shown = FeaturesTable(
+        *("Mean of v", "mean", "v", [(day, day + pandas.Timedelta(days=1))]),
+        *([(1, "x" * 300)], [[0.5]], [None], 1),
+    )
+    with (console := make_console()).capture() as captured:
+        shown.print(console)
+    assert f"1  {'x' * 39}…         0.5" in captured.get()
 
 
 def test_the_command_draws_and_exports(place: Path, tmp_path: Path) -> None:

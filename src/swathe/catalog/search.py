@@ -152,6 +152,10 @@ class CatalogSource:
     def _root(self) -> str:
         path = local_path(self.source)
         if path is not None:
+            if not path.exists():
+                raise SourceError(
+                    f"{path} cannot be read: there is no such file or folder; see the collection's source"
+                )
             if not path.is_dir():
                 return str(path)
             candidates = [str(path / name) for name in _ROOTS]
@@ -167,7 +171,10 @@ class CatalogSource:
             except StorageError as error:
                 raise cannot_read(error) from None
             return href
-        raise SourceError(f"{self.source} holds no STAC: there is no {', '.join(_ROOTS)} in it")
+        raise SourceError(
+            f"{self.source} holds no STAC: there is no {', '.join(_ROOTS)} in it; rasters without STAC need a `pattern`"
+            " in the configuration, which says how their names tell band and date"
+        )
 
     def _document(self, href: str) -> _Document:
         known = self._documents.get(href)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.")]
 Config = Annotated[Path | None, typer.Option("--config", help="The server's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-ClientId = Annotated[str, typer.Argument(help="The client's id.", autocompletion=completion.client_ids)]
+ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id.", autocompletion=completion.client_ids)]
 _ONCE = "The secret is not kept and cannot be shown again."
 
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="A name to recognise the client by.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name to recognise the client by.")],
     home: Home,
     config: Config = None,
     project: Annotated[
@@ -41,7 +41,9 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            "--scope", help="What it may do besides using the services: admin, for operators. May be repeated."
+            "--scope",
+            metavar="SCOPE",
+            help="What it may do besides using the services: admin, for operators. May be repeated.",
         ),
     ] = None,
     json_: AsJson = False,

@@ -28,6 +28,8 @@ def sentence(error: BaseException) -> str | None:
         if type(error).__name__ == "ServiceUnavailable":
             scheme = "; see whether it speaks http or https" if "[SSL" in error.message else ""
             return f"{error.message}; see that the server runs, and that --url is its address{scheme}"
+        if type(error).__name__ in ("StoreUnavailable", "SourceUnavailable") and "does not answer" in error.message:
+            return f"{error.message}; see that its address is right, and that this machine reaches it"
         return error.message
     if isinstance(error, MemoryError):
         return "There is not enough memory; give fewer --workers, or a smaller request"

@@ -34,11 +34,11 @@ NEXT = (
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("init")(init)
+    app.command("init", short_help="Write a commented configuration and a small real example.")(init)
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to put them; made if need be.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to put them; made if need be.")] = Path(),
     config_only: Annotated[
         bool, typer.Option("--config-only", help=f"Write {CONFIG} alone, for scenes of your own.")
     ] = False,

@@ -38,7 +38,7 @@ JobId = Annotated[
 ]
 JobIds = Annotated[
     list[str],
-    typer.Argument(metavar="ID...", help="Requests' ids, or how they begin.", autocompletion=completion.job_ids),
+    typer.Argument(metavar="ID", help="Requests' ids, or how they begin.", autocompletion=completion.job_ids),
 ]
 Interval = Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")]
 
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
     group.command("stop")(stop)
     group.command("watch")(watch)
     group.command("logs")(logs)
-    app.add_typer(group, name="jobs")
+    app.add_typer(group, name="jobs", short_help="See and steer the jobs of a server.")
 
 
 def list_(
@@ -68,7 +68,12 @@ def list_(
     client_secret: ClientSecret = None,
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", help="Only these, as PROCESSING.", autocompletion=completion.statuses),
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only these, as PROCESSING; repeatable.",
+            autocompletion=completion.statuses,
+        ),
     ] = None,
     search: Annotated[str | None, typer.Option("--search", help="In id, description and status.")] = None,
     kind: Annotated[
@@ -79,8 +84,10 @@ def list_(
     json_: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""
-    desk = open_desk(home, config, url, client_id, client_secret)
     wanted = {text.upper() for text in status or ()}
+    if unknown := sorted(wanted.difference((*completion.STATUSES, "PARTIAL"))):  # another deployment's word
+        raise typer.BadParameter(f"--status is one of {', '.join(completion.STATUSES)}, not {unknown[0]}")
+    desk = open_desk(home, config, url, client_id, client_secret)
     jobs = (job for job in desk.jobs(search, kind) if not wanted or job["status"] in wanted)
     found = list(islice(jobs, limit + 1))
     if json_:

@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Project = Annotated[
     str | None, typer.Option("--project", help="The project (a UUID); may be left out where all clients share one.")
 ]
-OfInstance = Annotated[str, typer.Argument(help="The instance's id.")]
+OfInstance = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="The layer's name in addresses: letters, digits, - and _.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The layer's name in addresses: letters, digits, - and _.")
+    ],
     home: Home,
     collection: Annotated[
         str,
@@ -113,7 +115,9 @@ def list_layers(home: Home, config: Config = None, project: Project = None, json
 def delete(
     instance: OfInstance,
     home: Home,
-    layer: Annotated[str | None, typer.Argument(help="The layer; without, the instance and all its layers.")] = None,
+    layer: Annotated[
+        str | None, typer.Argument(metavar="LAYER", help="The layer; without, the instance and all its layers.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Delete a layer, or an instance with all its layers."""

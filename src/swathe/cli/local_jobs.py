@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from swathe.model.errors import SettingsInvalid
+from swathe.model.errors import RequestInvalid, SettingsInvalid
 from swathe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from swathe.jobs.local import LocalSummary
 
 _FAILURES_SHOWN = 5
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has dropped the second slash
 
 
 def read_settings(config: Path | None, workers: int | None) -> Settings:
@@ -38,6 +40,21 @@ def read_settings(config: Path | None, workers: int | None) -> Settings:
     if workers is None:
         return settings
     return settings.model_copy(update={"dask": settings.dask.model_copy(update={"workers": workers})})
+
+
+def check_places(**places: Path | None) -> None:
+    """Whether the options of these names are places on this machine; `s3://…` would be a folder of that name.
+
+    Raises:
+        RequestInvalid: one is an address.
+    """
+    for option, place in places.items():
+        if place is not None and _ADDRESS.match(str(place)):
+            raise RequestInvalid(
+                f"--{option} {str(place).replace(':/', '://')} is an address, and this command reads and writes files of"
+                " this machine; name a path, or give the job to a server, which reads from s3:// and delivers to it",
+                option,
+            )
 
 
 @contextmanager

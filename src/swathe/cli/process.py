@@ -10,6 +10,7 @@ import typer
 
 from swathe.cli import server_parts
 from swathe.cli.local_jobs import (
+    check_places,
     interruptible,
     read_request,
     read_settings,
@@ -22,7 +23,7 @@ from swathe.model.errors import RequestInvalid
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("process")(process)
+    app.command("process", short_help="Make images of tiles or features, with no server.")(process)
 
 
 def process(
@@ -34,10 +35,13 @@ def process(
         Path | None, typer.Option("--features", metavar="AREAS.gpkg", help="The GeoPackage of GeoPackage input.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML configuration file.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="How many work at a time; by default one a core.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Make images of the tiles of a grid, or of the features of a GeoPackage, with no server."""
+    check_places(features=features, output=output)
     with server_parts("process"):
         from swathe.jobs.process_local import run_process_local
 

@@ -10,6 +10,7 @@ from swathe.client.frame import is_percentile
 from swathe.client.measures import Wanted, check_statistic, feature_label, interval_text, measure_of
 from swathe.client.selection import KEYS
 from swathe.client.times import RawTimeInterval
+from swathe.model.errors import ObjectNotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 _NONE = "–"
 _REASON = 60
+_NAME = 40
 # What a table takes of a line besides the identifiers, and for an interval.
 _ID_COLUMNS = 12
 _INTERVAL_COLUMNS = 12
 _HEADS = {"sampleCount": "samples", "noDataCount": "no data"}
 _NO_TERMINAL_COLUMNS = 160
+_NO_INTERVAL = "No interval has a result: no scene over what was asked for is in its time."
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,25 @@ class FeaturesTable:
         if has_errors:
             table.add_column("error")
         for (feature_id, identifier), values, error in zip(self.features, self.values, self.errors, strict=True):
-            cells: list[Any] = [str(feature_id), Text(identifier or ""), *(_cell(value) for value in values[first:])]
+            cells: list[Any] = [
+                str(feature_id),
+                Text(_cut(identifier or "", _NAME)),
+                *(_cell(value) for value in values[first:]),
+            ]
             table.add_row(*cells, *([Text(_cut(error or ""), style="red")] if has_errors else []))
-        console.print(Text(self.label, style="dim"))
-        console.print(table)
-        if self.count > len(self.features):
+        if self.intervals:
+            console.print(Text(self.label, style="dim"))
+        elif not has_errors:
+            console.print(_NO_INTERVAL)
+        if self.features:
+            console.print(table)
+        if self.features and self.count > len(self.features):
             left = self.count - len(self.features)
             console.print(f"… and {left:,} more; --limit shows them, --feature one of them", style="dim")
 
     def _room(self, width: int) -> int:
         """How many intervals fit on a line, at least one."""
-        names = max((len(identifier or "") for _, identifier in self.features), default=0)
+        names = max((min(_NAME, len(identifier or "")) for _, identifier in self.features), default=0)
         return max(1, (width - max(10, names) - _ID_COLUMNS) // _INTERVAL_COLUMNS)
 
 
@@ -138,7 +149,8 @@ class SeriesTable:
             cells += [_cell(row[name]) for name in shown]
             table.add_row(*cells, *([Text(_cut(row["error"] or ""), style="red")] if has_errors else []))
         console.print(Text(feature_label(self.feature_id, self.identifier), style="bold"))
-        console.print(table)
+        has_intervals = any(row["interval_from"] is not None for row in self.rows)
+        console.print(table if has_intervals or has_errors else _NO_INTERVAL)
 
 
 def make_console() -> Console:
@@ -158,6 +170,9 @@ def features_table(results: BatchStatisticalResults, question: Question, limit: 
         wanted, count = question.features[:limit], len(question.features)
     else:
         wanted, count = results.first_features(limit)
+    if not count:
+        place = f"{results.location.root}/{results.location.template}"
+        raise ObjectNotFound(f"There are no results {place}; name the folder that a job wrote them to")
     asked = Wanted(question.statistic, question.output, question.band)
     if results.has_tables():
         known = results.columns()
@@ -188,8 +203,6 @@ def features_table(results: BatchStatisticalResults, question: Question, limit: 
 
 def series_table(results: BatchStatisticalResults, question: Question) -> SeriesTable:
     """All intervals and statistics of the one feature that is named."""
-    from swathe.model.errors import ObjectNotFound
-
     frame = results.to_dataframe(question.features, question.intervals, output=question.output, band=question.band)
     if not len(frame):
         raise ObjectNotFound(f"There is nothing of feature {', '.join(question.features or ())} that was asked for")
@@ -205,7 +218,7 @@ def _plain(value: Any) -> Any:
     """A value of a frame as Python has it; None for nothing."""
     if isinstance(value, dict):
         return value
-    if value is None or value != value or str(value) in ("NaT", "<NA>"):
+    if value is None or str(value) in ("NaT", "<NA>") or value != value:  # <NA> is neither equal nor unequal
         return None
     return value.item() if hasattr(value, "item") else value
 
@@ -224,8 +237,8 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _REASON else f"{text[: _REASON - 1]}…"
+def _cut(text: str, length: int = _REASON) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _interval_head(start: Any, end: Any) -> str:

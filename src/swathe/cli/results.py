@@ -26,7 +26,9 @@ Band = Annotated[
     str | None,
     typer.Option("--band", metavar="OUTPUT/BAND", help="Of the script, as ndvi/B0 or ndvi; else the first."),
 ]
-Statistic = Annotated[str, typer.Option("--statistic", help="mean, stDev, min, max, p50, sampleCount …")]
+Statistic = Annotated[
+    str, typer.Option("--statistic", metavar="NAME", help="mean, stDev, min, max, p50, sampleCount …")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 MinValid = Annotated[
     float,
@@ -34,7 +36,9 @@ MinValid = Annotated[
         "--min-valid", min=0, max=1, help="Leave out values of fewer samples than this share of the feature's most."
     ),
 ]
-Label = Annotated[str | None, typer.Option("--label", help="What the values are, as 'Leaf area index'.")]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="TEXT", help="What the values are, as 'Leaf area index'.")
+]
 Picture = Annotated[Path, typer.Option("--output", metavar="FILE", help="A picture: .png, .svg or .pdf.")]
 GeoPackage = Annotated[
     Path | None,
@@ -42,7 +46,7 @@ GeoPackage = Annotated[
         "--features", metavar="PARCELS.gpkg", help="The job's polygons, if the results have none beside them."
     ),
 ]
-ColourMap = Annotated[str, typer.Option("--cmap", help="A colour map of matplotlib.")]
+ColourMap = Annotated[str, typer.Option("--cmap", metavar="NAME", help="A colour map of matplotlib.")]
 Lowest = Annotated[float | None, typer.Option("--vmin", help="Where the colours begin.")]
 Highest = Annotated[float | None, typer.Option("--vmax", help="Where the colours end.")]
 
@@ -52,8 +56,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help="See the results of statistical jobs, and take them along."
     )
-    group.command("table")(table)
-    group.command("plot")(plot)
+    group.command("table", short_help="Show features and their last intervals.")(table)
+    group.command("plot", short_help="Draw a statistic over time, as lines or a heatmap.")(plot)
     group.command("map")(map_)
     group.command("export")(export)
     app.add_typer(group, name="results")
@@ -202,7 +206,8 @@ def export(
     to: To = None,
     band: Band = None,
     statistic: Annotated[
-        list[str] | None, typer.Option("--statistic", help="Only this one; repeatable. Else all, in wide the mean.")
+        list[str] | None,
+        typer.Option("--statistic", metavar="NAME", help="Only this one; repeatable. Else all, in wide the mean."),
     ] = None,
     force: Force = False,
     json_: AsJson = False,

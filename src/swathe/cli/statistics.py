@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from swathe.cli import server_parts
 from swathe.cli.local_jobs import (
+    check_places,
     interruptible,
     read_request,
     read_settings,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("statistics")(statistics)
+    app.command("statistics", short_help="Compute statistics of polygons, with no server.")(statistics)
 
 
 def statistics(
@@ -41,7 +42,9 @@ def statistics(
         Path | None, typer.Option("--output", metavar="DIR", help="Where <feature id>.json are written.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML configuration file.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="How many work at a time; by default one a core.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the job would take, and compute and write nothing.")
@@ -61,6 +64,7 @@ def statistics(
     """Compute statistics per polygon and interval, with no server: a JSON document for every feature."""
     if output is None and not dry_run:
         raise typer.BadParameter("--output is needed, but for --dry-run", param_hint="--output")
+    check_places(features=features, output=output)
     with server_parts("statistics"):
         from swathe.jobs.local import plan_local, run_local
         from swathe.model.statistical import StatisticsRequest

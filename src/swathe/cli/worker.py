@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 from swathe.cli import server_parts
 from swathe.model.errors import SettingsInvalid
 from swathe.settings import DaskSettings, Settings
+
+_ADDRESS = re.compile(r"\w+://.+:\d+")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +52,8 @@ def worker(
         from swathe.jobs.logs import configure_logging
         from swathe.jobs.runner.workers import make_security, run_worker
 
+    if not _ADDRESS.fullmatch(scheduler):
+        raise SettingsInvalid(f"{scheduler!r} is no scheduler's address; give it as tcp://HOST:PORT or tls://HOST:PORT")
     files = (tls_ca, tls_cert, tls_key)
     for file in files:
         if file is not None and not file.is_file():

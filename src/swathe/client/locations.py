@@ -125,11 +125,13 @@ class DocumentLocation:
             "403",
         ):
             return AccessDenied(
-                f"{place} may not be read with these credentials; pass `output=` with the right ones,"
-                " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                f"{place} may not be read with these credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to"
+                " the right ones, or in Python pass `output=` with them"
             )
         if status == "301":
-            return StorageError(f"the bucket of {place} lies in another region; pass `output=` with its region")
+            return StorageError(
+                f"the bucket of {place} lies in another region; set AWS_REGION to it, or in Python pass `output=` with it"
+            )
         summary = str(error).partition("\n")[0]
         return StoreUnavailable(f"{place} cannot be read: {summary}")
 

@@ -101,7 +101,9 @@ def choose_pair(pairs: Sequence[tuple[str, str]], wanted: Wanted) -> tuple[str, 
         WrongArgument: there is no such one.
     """
     if not pairs:
-        raise WrongArgument("there is nothing to show: every feature or interval that was asked for failed")
+        raise WrongArgument(
+            "there is nothing to show: of what was asked for no interval has a result, since there was no scene, or it failed"
+        )
     fitting = [one for one in pairs if wanted.output in (None, one[0]) and wanted.band in (None, one[1])]
     if not fitting:
         asked = "/".join(one for one in (wanted.output, wanted.band) if one is not None)

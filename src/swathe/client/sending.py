@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +22,8 @@ MAX_RETRY_AFTER_MS = 300_000
 
 _PAUSE_GROWTH = 3
 _SHOWN_TEXT = 500
+# What is shorter guards nothing and stands in other words, too.
+_LEAST_SECRET = 8
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -139,7 +142,7 @@ def describe_answer(response: httpx.Response) -> str:
     if message:
         parts.append(f": {message}")
     details = error.get("errors")
-    if details:
+    if details and not _is_said(details, str(message or "")):
         parts.append(f" {json.dumps(details)}")
     code = _error_code(response)
     if code:
@@ -148,11 +151,21 @@ def describe_answer(response: httpx.Response) -> str:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret replaced."""
+    """The text with every secret replaced; a short one, such as a stand-in `any`, only where it is a word of its own."""
     for secret in secrets:
-        if secret:
+        if len(secret) >= _LEAST_SECRET:
             text = text.replace(secret, "********")
+        elif secret:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "********", text)
     return text
+
+
+def _is_said(details: Any, message: str) -> bool:
+    """Whether the message has all that the details would add."""
+    if not isinstance(details, Mapping):
+        return False
+    rest = {name: value for name, value in details.items() if name not in ("parameter", "violation")}
+    return not rest and all(str(details.get(name, "")) in message for name in ("parameter", "violation"))
 
 
 def shown_url(url: str) -> str:

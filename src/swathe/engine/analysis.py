@@ -31,6 +31,7 @@ from swathe.rasters.source import RasterInfo
 from swathe.settings import Settings
 
 _NEIGHBOURS_M = 25_000.0
+_DOUBTFUL_M = 50_000.0
 
 
 def analyse(
@@ -55,7 +56,7 @@ def analyse(
         lanes: how many intervals of a unit are computed side by side.
     """
     outline, sample_count = _outline(request.aggregation, file, batches, sources)
-    notes: list[str] = []
+    notes = _doubts(request.aggregation, file.epsg)
     boxes = _search_boxes(outline.bounds, file.epsg, settings.catalog.searches)
     found = [_find(request, source, intervals, boxes, find_scenes, notes) for source in sources]
     sources = [with_reference(source, members) for source, members in zip(sources, found, strict=True)]
@@ -106,6 +107,17 @@ def scenes_near(polygons: npt.NDArray[np.object_], epsg: int, scenes: Sequence[S
     """Scenes whose footprint's box meets the box of some polygons (None among them is left aside)."""
     box = lonlat_box(shapely.bounds(polygons), epsg)
     return () if box is None else tuple(scene for scene in scenes if boxes_meet(scene.bbox, box))
+
+
+def _doubts(aggregation: Aggregation, epsg: int) -> list[str]:
+    """What a request most likely does not mean: metres where the features' CRS has degrees."""
+    side = max(aggregation.resx or 0.0, aggregation.resy or 0.0)
+    if side * metres_per_unit(epsg) < _DOUBTFUL_M or metres_per_unit(epsg) == 1.0:
+        return []
+    return [
+        f"resx and resy are in units of the features' CRS, EPSG:{epsg}: {side:g} degrees are some"
+        f" {side * metres_per_unit(epsg) / 1000:,.0f} km; 10 m are about 0.0001 degrees"
+    ]
 
 
 def _search_boxes(bounds: npt.NDArray[np.float64], epsg: int, most: int) -> list[Bbox]:

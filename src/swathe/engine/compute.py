@@ -332,9 +332,19 @@ class Engine:
 
     def _script(self, request: StatisticsRequest) -> Evalscript:
         from swathe.engine.evaluate import check_outputs
-        from swathe.evalscript.script import SampleType
+        from swathe.evalscript.script import SampleType, is_simple
+        from swathe.model.errors import ScriptError
 
-        script = self._script_host().setup(request.aggregation.evalscript, auto=SampleType.FLOAT32)
+        text = request.aggregation.evalscript
+        try:
+            script = self._script_host().setup(text, auto=SampleType.FLOAT32)
+        except ScriptError:
+            if not is_simple(text):
+                raise
+            raise ScriptError(
+                "The evalscript defines neither setup() nor evaluatePixel(), which the statistical services need;"
+                " scripts that are only the body of a function make images"
+            ) from None
         check_outputs(script, request.calculations)
         return script
 

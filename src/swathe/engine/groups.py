@@ -41,7 +41,8 @@ def make_groups(
         for at in np.flatnonzero(large):
             problems[int(usable[which[at]])] = (
                 f"The feature's grid would have {int(grids.width[at]):,} x {int(grids.height[at]):,} cells; at most"
-                f" {most:,} a side are allowed; use a larger resx and resy or cut the feature"
+                f" {most:,} a side are allowed; use a larger resx and resy, which are in units of the features' CRS, or"
+                " cut the feature"
             )
         apart = ~large & (shapely.area(shapes) > room_for(task, tools) * grids.dx * grids.dy)
         parts = [(np.flatnonzero(~large & ~apart), False), *((at, True) for at in np.flatnonzero(apart)[:, None])]

@@ -208,7 +208,10 @@ def _connect(path: Path) -> Iterator[sqlite3.Connection]:
     except OSError as error:
         raise FeaturesInvalid(f"The features file cannot be read: {error.strerror}") from None
     if head != b"SQLite format 3\x00":
-        raise FeaturesInvalid("The features file is no GeoPackage (it does not start as one); export it as GeoPackage")
+        raise FeaturesInvalid(
+            "The features file is no GeoPackage (it does not start as one); make one of it, as"
+            " `ogr2ogr parcels.gpkg parcels.shp` does"
+        )
     # immutable: no journal or lock file appears beside a file that is not ours; what an editor that has it open has
     # written lies in a log beside it and is seen only without
     log = path.with_name(path.name + "-wal")
@@ -280,7 +283,10 @@ def _epsg(db: sqlite3.Connection, srs_id: int, table: str) -> int:
         epsg = None if found is None else found.to_epsg()
         if epsg is not None:
             return int(epsg)
-    raise FeaturesInvalid(f"Layer '{table}' has no EPSG coordinate reference system (srs_id {srs_id}); assign one")
+    raise FeaturesInvalid(
+        f"Layer '{table}' has no EPSG coordinate reference system (srs_id {srs_id}); assign one"
+        " if it is merely missing, else reproject the layer to one"
+    )
 
 
 def _parse_crs(definition: int | str) -> CRS | None:

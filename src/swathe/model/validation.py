@@ -22,7 +22,7 @@ def to_request_invalid(problems: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     faulty = {tuple(problem["loc"])[:-1] for problem in problems}
     # a list with a faulty element is also called too short
     meant = [p for p in problems if p["type"] != "too_short" or tuple(p["loc"]) not in _above(faulty)]
-    told = [(_place(problem["loc"]), _violation(problem)) for problem in meant]
+    told = [(_place(problem["loc"]), violation_of(problem)) for problem in meant]
     lines = [f"{place}: {violation}" if place else violation for place, violation in told[:_MOST_PROBLEMS]]
     if len(told) > _MOST_PROBLEMS:
         lines.append(f"and {len(told) - _MOST_PROBLEMS} more")
@@ -40,13 +40,15 @@ def _place(location: Sequence[Any]) -> str:
     )
 
 
-def _violation(problem: Mapping[str, Any]) -> str:
+def violation_of(problem: Mapping[str, Any]) -> str:
+    """What is wrong with one field, as the end of a sentence that begins with its name."""
     context = problem.get("ctx") or {}
     match problem["type"]:
         case "missing":
             return "is required"
         case "string_pattern_mismatch" if "s3://" in str(context.get("pattern")):
-            return "must be an address like s3://bucket/folder/file.gpkg"
+            what = "folder" if "output" in problem["loc"] else "folder/file.gpkg"
+            return f"must be an address like s3://bucket/{what}"
         case "enum" | "literal_error":
             return f"must be one of {context.get('expected')}"
         case "value_error":
@@ -59,6 +61,8 @@ def _violation(problem: Mapping[str, Any]) -> str:
             return "must be an object"
         case "tuple_type" | "list_type":
             return "must be a list"
+        case "int_parsing" | "float_parsing":  # without how it was tried
+            return "must be a valid number" if problem["type"] == "float_parsing" else "must be a whole number"
         case _:
             text = str(problem["msg"]).removeprefix("Input should be ")
             return f"must be {text}" if text != problem["msg"] else text

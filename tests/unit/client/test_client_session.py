@@ -220,6 +220,18 @@ def test_retry_after_is_bounded(header: str, expected_ms: int) -> None:
     assert retry_after_ms(httpx.Headers({"retry-after": header})) == expected_ms
 
 
+def test_a_clear_no_says_it_once_and_a_stand_in_for_a_key_hides_no_words() -> None:
+    said = "output->s3->url: must be an address of a company, any"
+    details = {"parameter": "output->s3->url", "violation": said}
+    error = {"message": said, "code": "COMMON_BAD_PAYLOAD", "errors": details}
+    service = Service(httpx.Response(400, json={"error": error}))
+    body = {"output": {"s3": {"url": "s3://out", "accessKey": "any", "secretAccessKey": "any"}}}
+    with pytest.raises(RequestFailed) as caught:
+        service.session().request("POST", URL, body=body)
+    shown = said.removesuffix("any") + "********"
+    assert str(caught.value) == f"POST {URL}: 400 Bad Request: {shown} (COMMON_BAD_PAYLOAD)"
+
+
 def test_a_clear_no_is_an_error_with_the_provider_s_words_and_no_secret() -> None:
     error = {
         "status": 400,

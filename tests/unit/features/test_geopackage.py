@@ -307,7 +307,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
     for content in (b"", b"PK\x03\x04", b"{}", b"SQLite format 3", b"\x00" * 4_096):
         path.write_bytes(content)
-        assert "is no GeoPackage (it does not start as one)" in refused(path)
+        assert "is no GeoPackage (it does not start as one); make one of it, as `ogr2ogr" in refused(path)
     assert "cannot be read: No such file" in refused(tmp_path / "none.gpkg")
     assert "cannot be read: Is a directory" in refused(tmp_path)
 
@@ -390,7 +390,9 @@ def test_a_layer_without_its_geometry_column_or_table(tmp_path: Path) -> None:
 )
 def test_a_layer_without_an_epsg_crs(tmp_path: Path, system: tuple[Any, ...], srs_id: int) -> None:
     path = one(tmp_path, (1, "a", blob(SQUARE, srs_id)), systems=[system], srs={"parcels": srs_id})
-    assert f"Layer 'parcels' has no EPSG coordinate reference system (srs_id {srs_id}); assign one" in refused(path)
+    said = refused(path)
+    assert f"Layer 'parcels' has no EPSG coordinate reference system (srs_id {srs_id}); assign one" in said
+    assert "reproject" in said
 
 
 def test_an_epsg_crs_that_nobody_knows_is_refused(tmp_path: Path) -> None:

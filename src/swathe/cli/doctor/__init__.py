@@ -28,7 +28,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("doctor")(doctor)
+    app.command("doctor", short_help="Check all that a deployment needs, and say what to do.")(doctor)
 
 
 def doctor(
