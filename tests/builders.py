@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,36 @@ def make_geopackage(
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_file(path, layer=layer, driver="GPKG", index=True, layer_options={"FID": "fid"}, engine="pyogrio")
     return path
+
+
+def telling_band(number: int, day: int, side: int) -> np.ndarray:
+    """Values (side, side) uint16 that tell bands, days, rows and columns apart; those of some pixels are no data."""
+    rows, columns = np.mgrid[:side, :side]
+    values = (1000 * number + 50 * day + 3 * rows + columns).astype(np.uint16)
+    values[40:44, 50:60] = 0
+    return values
+
+
+def make_telling_scenes(
+    folder: Path,
+    days: Mapping[int, float],
+    band: Callable[[int, int], np.ndarray],
+    *,
+    clock: str = "10:00:00Z",
+    **how: Any,
+) -> list[dict[str, Any]]:
+    """Scenes of June 2020 by day and cloud cover; B04 is `band(1, day)`, B08 `band(3, day)`."""
+    return [
+        make_scene(
+            folder,
+            f"S{day}",
+            f"2020-06-{day:02}T{clock}",
+            {"B04": band(1, day), "B08": band(3, day)},
+            cloud_cover=cloud,
+            **how,
+        )
+        for day, cloud in days.items()
+    ]
 
 
 def make_request(

@@ -19,7 +19,7 @@ import sentinelhub
 from pyproj import Transformer
 from sentinelhub import CRS, BBox, CustomUrlParam, DataCollection, Geometry, MimeType, WcsRequest, WmsRequest
 
-from builders import make_catalog, make_scene
+from builders import make_catalog, make_telling_scenes, telling_band
 from serving import Serving, write_config
 
 pytestmark = [
@@ -60,27 +60,14 @@ OGC, OWS = "{http://www.opengis.net/ogc}", "{http://www.opengis.net/ows/1.1}"
 
 
 def band(number: int, day: int) -> npt.NDArray[np.uint16]:
-    """Values that tell bands, days, rows and columns apart; some are no data."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    values = (1000 * number + 50 * day + 3 * rows + columns).astype(np.uint16)
-    values[40:44, 50:60] = 0
-    return values
+    return telling_band(number, day, SIDE)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("layers")
-    scenes = [
-        make_scene(
-            folder / "scenes",
-            f"S{day}",
-            f"2020-06-{day:02}T10:00:00.125Z",
-            {"B04": band(1, day), "B08": band(3, day)},
-            origin=(LEFT, TOP),
-            cloud_cover=cloud,
-        )
-        for day, cloud in zip(DAYS, CLOUDS, strict=True)
-    ]
+    days = dict(zip(DAYS, CLOUDS, strict=True))
+    scenes = make_telling_scenes(folder / "scenes", days, band, clock="10:00:00.125Z", origin=(LEFT, TOP))
     catalog = make_catalog(folder / "scenes", scenes)
     (folder / "rgb.js").write_text(RGB, "utf-8")
     lines = [

@@ -18,7 +18,7 @@ from owslib.wms import WebMapService
 from owslib.wmts import WebMapTileService
 from pyproj import Transformer
 
-from builders import make_catalog, make_scene
+from builders import make_catalog, make_scene, make_telling_scenes, telling_band
 from serving import Serving, write_config
 
 pytestmark = [
@@ -78,10 +78,8 @@ OGC, WMS = "{http://www.opengis.net/ogc}", "{http://www.opengis.net/wms}"
 
 
 def band(number: int, day: int) -> npt.NDArray[np.uint16]:
-    """Values that tell bands, days, rows and columns apart; some are no data, on the later day the east half is."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    values = (1000 * number + 50 * day + 3 * rows + columns).astype(np.uint16)
-    values[40:44, 50:60] = 0
+    """On the later day the east has no data."""
+    values = telling_band(number, day, SIDE)
     if day == 4:
         values[:, 70:] = 0
     return values
@@ -90,17 +88,8 @@ def band(number: int, day: int) -> npt.NDArray[np.uint16]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("values")
-    scenes = [
-        make_scene(
-            folder / "scenes",
-            f"S{day}",
-            f"2020-06-{day:02}T10:00:00.125Z",
-            {"B04": band(1, day), "B08": band(3, day)},
-            origin=(LEFT, TOP),
-            cloud_cover=cloud,
-        )
-        for day, cloud in ((1, 5.0), (4, 10.0))
-    ]
+    days = {1: 5.0, 4: 10.0}
+    scenes = make_telling_scenes(folder / "scenes", days, band, clock="10:00:00.125Z", origin=(LEFT, TOP))
     away = make_scene(folder / "scenes", "AWAY", "2020-06-05T10:00:00Z", {"B04": band(1, 1)}, origin=(LEFT + 9000, TOP))
     catalog = make_catalog(folder / "scenes", [*scenes, away])
     config = write_config(folder / "config.toml", catalog, "[services]", "processes = 1", "threads = 1")

@@ -58,7 +58,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=180)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not bring {PACKAGE} within a minute")
+        pytest.skip(f"npm did not bring {PACKAGE} in time")
     if done.returncode:
         pytest.skip(f"npm cannot bring {PACKAGE}: {done.stderr.strip().splitlines()[-1:]}")
     shutil.copy(SCRIPT, folder)

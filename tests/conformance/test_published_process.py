@@ -19,7 +19,7 @@ import shapely
 from sentinelhub import CRS, BBox, DataCollection, Geometry, MimeType, SentinelHubRequest, SentinelHubStatistical
 from sentinelhub.evalscript import generate_evalscript
 
-from builders import make_catalog, make_geopackage, make_scene
+from builders import make_catalog, make_geopackage, make_telling_scenes, telling_band
 from engines import run
 from serving import Serving, write_config
 from swathe.settings import load_settings
@@ -60,26 +60,13 @@ FIELD = shapely.Polygon([(LEFT + 300, TOP - 300), (LEFT + 900, TOP - 420), (LEFT
 
 
 def band(number: int, day: int) -> np.ndarray:
-    """Values that tell bands, days, rows and columns apart; some are no data."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    values = (1000 * number + 50 * day + 3 * rows + columns).astype(np.uint16)
-    values[40:44, 50:60] = 0
-    return values
+    return telling_band(number, day, SIDE)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("services")
-    scenes = [
-        make_scene(
-            folder / "scenes",
-            f"S{day}",
-            f"2020-06-{day:02}T10:00:00Z",
-            {"B04": band(1, day), "B08": band(3, day)},
-            origin=(LEFT, TOP),
-        )
-        for day in DAYS
-    ]
+    scenes = make_telling_scenes(folder / "scenes", dict.fromkeys(DAYS, 0.0), band, origin=(LEFT, TOP))
     catalog = make_catalog(folder / "scenes", scenes)
     (folder / "buckets" / "out").mkdir(parents=True)
     lines = ["[storage]", f'local_root = "{folder / "buckets"}"', "[services]", "processes = 2", "threads = 2"]

@@ -338,8 +338,8 @@ class Engine:
         text = request.aggregation.evalscript
         try:
             script = self._script_host().setup(text, auto=SampleType.FLOAT32)
-        except ScriptError:
-            if not is_simple(text):
+        except ScriptError as error:
+            if type(error) is not ScriptError or not is_simple(text):  # a limit is told as such
                 raise
             raise ScriptError(
                 "The evalscript defines neither setup() nor evaluatePixel(), which the statistical services need;"
