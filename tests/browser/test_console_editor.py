@@ -214,11 +214,14 @@ def test_of_a_long_script_what_is_in_sight_is_drawn(console, server, expect):
     page.keyboard.type("/")
     page.keyboard.type("* end")
     last = rows.last.locator("span")
+    expect(last).to_have_count(1)
     expect(last).to_have_attribute("data-text", "/* end")
     expect(last).to_have_class("js-comment")
     area.press("Control+Home")
     expect(numbers.first).to_have_text("1")
     page.keyboard.type("/*")
+    # Counted first: that a locator finds several is not waited out.
+    expect(rows.nth(5).locator("span")).to_have_count(1)
     expect(rows.nth(5).locator("span")).to_have_class("js-comment")
 
     area.fill(f"const wide = [{'1,' * 10_000}]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "jobs"))
@@ -105,6 +106,13 @@ class Bench:
                 return job
             time.sleep(0.02)
         raise AssertionError(f"still {job.state} at {job.completion_percent} % after {seconds} s")
+
+    def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
+        """Waits for what comes a moment after a status."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, "it does not come to that"
+            time.sleep(0.02)
 
     def run(self, **program: object) -> Job:
         job_id = self.create(**program)

@@ -38,7 +38,7 @@ def test_job_runs_to_its_end_and_leaves_nothing_but_its_documents(bench):
     documents = bench.documents(job.id)
     assert set(documents) == {f"{number}.json" for number in range(24)}
     assert json.loads(documents["3.json"]) == {"id": 3, "ok": False}
-    assert not bench.home.job(job.id).exists()
+    bench.until(lambda: not bench.home.job(job.id).exists())
     assert bench.store.keys(job.id).output is None
 
 
