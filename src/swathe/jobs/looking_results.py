@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from swathe.jobs.looking_columns import COLUMNS
 from swathe.jobs.looking_kept import KeptParts
 from swathe.model.errors import AccessDenied, ObjectNotFound, StorageError
 from swathe.model.time import format_time
+from swathe.storage.seekable import SeekableFile
 
 if TYPE_CHECKING:
     from pyarrow import parquet
@@ -221,28 +221,13 @@ def _reason(error: object) -> str | None:
     return ": ".join(str(error[key]) for key in ("type", "message") if error.get(key)) or "failed"
 
 
-class _Blocks(io.RawIOBase):
+class _Blocks(SeekableFile):
     """An object as a file: read in long blocks, of which the last few are kept, as columns lie side by side."""
 
     def __init__(self, stores: ObjectStores, url: str, credentials: Credentials | None) -> None:
-        super().__init__()
+        super().__init__(stores.size(url, credentials=credentials))
         self._stores, self._url, self._credentials = stores, url, credentials
-        self._size = stores.size(url, credentials=credentials)
-        self._at = 0
         self._kept: OrderedDict[int, bytes | memoryview] = OrderedDict()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
-        return self._at
 
     def size(self) -> int:
         """In bytes."""

@@ -6,7 +6,7 @@ import io
 
 
 class SeekableFile(io.RawIOBase):
-    """A file of known size (bytes) with a place at which it is read; `read` is what a kind of file adds."""
+    """A file of known size (bytes) with a place at which it is read; `read` or `readinto` is what a kind of file adds."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
